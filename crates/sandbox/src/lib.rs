@@ -1,0 +1,14 @@
+//! Sandboxes: what makes them, what speaks to them, what lets them out, what they are made from.
+//!
+//! Knows no users, no HTTP API, no SQL. What needs root is here alone.
+
+pub mod cmd;
+pub mod driver;
+pub mod drivers;
+pub mod egress;
+pub mod guest;
+pub mod image;
+pub mod machine;
+mod sys;
+
+pub use driver::{Capabilities, Driver, DriverError, Observed, Phase, Probe, SandboxId, SandboxSpec, Stream};

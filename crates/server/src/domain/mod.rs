@@ -1,0 +1,6 @@
+//! What the server is about, free of HTTP, SQL and sandboxes.
+
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod time;

@@ -1,0 +1,17 @@
+//! The server, its command line and its store.
+//!
+//! ```text
+//!   cli ─► api ─► domain ─► store, vault
+//!                   │ poke
+//!                   ▼
+//!               control ─► sandbox, providers
+//! ```
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod domain;
+pub mod providers;
+pub mod store;
+pub mod vault;

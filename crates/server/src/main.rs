@@ -1,0 +1,2 @@
+//! The server, its command line and its store.
+fn main() {}

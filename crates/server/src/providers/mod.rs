@@ -1,0 +1,204 @@
+//! Providers: what each tool needs, prints and means. One file each, one line each in [`PROVIDERS`].
+//!
+//! A provider does no I/O. It says which files a home needs, which command
+//! runs a prompt, and reads what that command prints:
+//!
+//! ```text
+//!   Prompt, Credential ──► invoke() ──► Invocation { files, argv, env, stdin }
+//!   each line of output ─► Dialogue::line() ─► Emit(event) | Send(line to its stdin) | End(outcome)
+//!   its end ─────────────► Dialogue::exit() ─► outcome
+//! ```
+
+use crate::domain::{
+    event::{EventBody, Usage},
+    failure::Failure,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Every provider, in the order in which they are shown.
+pub const PROVIDERS: &[&dyn Provider] = &[];
+
+/// The provider of this name.
+pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
+    PROVIDERS.iter().copied().find(|p| p.about().name == name)
+}
+
+/// What one provider's tool needs, prints and means.
+pub trait Provider: Send + Sync {
+    /// What people are told of it, and what the server needs to know before a run.
+    fn about(&self) -> &About;
+
+    /// Refuses what cannot be an API key of this provider, before it is sent anywhere.
+    fn check_api_key(&self, key: &str) -> Result<(), Failure>;
+
+    /// The request that proves a credential without spending anything, and lists the models.
+    fn probe(&self, credential: &Credential) -> ProbeRequest;
+
+    /// What the answer to [`Provider::probe`] means: the models, or why the credential is refused.
+    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure>;
+
+    /// What to put into a sandbox's home, and what to start.
+    fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure>;
+
+    /// Reads what the command of [`Provider::invoke`] prints.
+    fn dialogue(&self, prompt: &Prompt) -> Box<dyn Dialogue>;
+}
+
+/// A provider in a few words.
+#[derive(Debug)]
+pub struct About {
+    /// `claude`, `codex`, `gemini`.
+    pub name: &'static str,
+    /// As people know it.
+    pub label: &'static str,
+    /// How it can be connected, best first.
+    pub methods: &'static [Method],
+    /// The model that is used when none is asked for.
+    pub default_model: &'static str,
+    /// What the provider allows, in one plain sentence.
+    pub policy_text: &'static str,
+    /// Where the provider says so.
+    pub policy_url: &'static str,
+    /// The exact hosts that a run may reach (port 443).
+    pub hosts: &'static [&'static str],
+}
+
+/// How a provider is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Signing in at the provider, in a desktop.
+    Login,
+    /// An API key.
+    ApiKey,
+    /// A long-lived token that the tool prints (claude).
+    SetupToken,
+    /// The tool's own files.
+    Import,
+}
+
+/// What lets a tool in.
+#[derive(Debug)]
+pub enum Credential {
+    /// An API key.
+    ApiKey(SecretString),
+}
+
+/// A model that can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Model {
+    /// What `model` of a run takes.
+    pub id: String,
+    /// As people know it.
+    pub label: Option<String>,
+}
+
+/// One HTTP GET to the provider.
+#[derive(Debug)]
+pub struct ProbeRequest {
+    /// `https://…`.
+    pub url: String,
+    /// Headers; the values are secret.
+    pub headers: Vec<(&'static str, SecretString)>,
+}
+
+/// What is asked of a tool.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// The prompt.
+    pub text: String,
+    /// The model; the provider's default when none.
+    pub model: Option<String>,
+    /// What to add to the tool's own system prompt.
+    pub system: Option<String>,
+    /// Whether the tool may use its own tools in `/workspace` without asking.
+    pub tools: Tools,
+}
+
+/// Which of its own tools a tool may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tools {
+    /// All, without asking, inside its sandbox.
+    #[default]
+    All,
+    /// None.
+    None,
+}
+
+/// What to put into a sandbox and start there.
+#[derive(Debug)]
+pub struct Invocation {
+    /// Files to write first.
+    pub files: Vec<HomeFile>,
+    /// Program and arguments, looked up in the image's `PATH`.
+    pub argv: Vec<String>,
+    /// Environment beside what every tool gets (`HOME`, `PATH`, `HTTPS_PROXY`, CA variables). No secrets.
+    pub env: Vec<(&'static str, String)>,
+    /// What to write to its standard input before closing it; `None` is `/dev/null`,
+    /// unless `interactive`.
+    pub stdin: Option<String>,
+    /// Standard input stays open for the lines of [`Step::Send`].
+    pub interactive: bool,
+}
+
+/// A file that a tool's home needs.
+#[derive(Debug)]
+pub struct HomeFile {
+    /// Path below the home, without a leading slash.
+    pub path: &'static str,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its content, which may be secret.
+    pub content: SecretString,
+}
+
+/// Reads what a tool prints. Fed with whole lines, without their newline.
+pub trait Dialogue: Send {
+    /// What to say first.
+    fn begin(&mut self) -> Vec<Step> {
+        Vec::new()
+    }
+
+    /// A line of standard output. A line that is no JSON, or of an unknown kind, is no error.
+    fn line(&mut self, line: &[u8]) -> Vec<Step>;
+
+    /// The tool has ended without [`Step::End`]: what to make of it.
+    fn exit(&mut self, end: &ToolEnd) -> Outcome;
+}
+
+/// What follows from a line.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Something happened. Never one of the `run.*` events.
+    Emit(EventBody),
+    /// Say this line to the tool.
+    Send(String),
+    /// The tool has said its last: it need not exit by itself.
+    End(Outcome),
+}
+
+/// How a tool ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolEnd {
+    /// The exit status, if it exited.
+    pub code: Option<i32>,
+    /// The signal, if one ended it.
+    pub signal: Option<i32>,
+    /// The last lines of its standard error.
+    pub stderr: String,
+}
+
+/// How a run ended, as far as the tool can tell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// An answer. Its text is what the `text.delta` events said.
+    Answered {
+        /// What was used, if the tool told.
+        usage: Option<Usage>,
+    },
+    /// None.
+    Failed(Failure),
+}
