@@ -1,0 +1,124 @@
+//! Answers over HTTP: JSON, and event streams that go wrong on request.
+
+use crate::answer::Fault;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Response, StatusCode, header};
+use serde_json::Value;
+use std::{io, time::Duration};
+
+/// What every provider's file returns.
+pub(crate) type Reply = Response<Body>;
+
+/// A JSON answer.
+pub(crate) fn json(status: u16, body: &Value) -> Reply {
+    let mut reply = Response::new(Body::from(body.to_string()));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    reply
+}
+
+/// Adds a header to an answer.
+pub(crate) fn with_header(mut reply: Reply, name: &'static str, value: &'static str) -> Reply {
+    reply.headers_mut().insert(name, header::HeaderValue::from_static(value));
+    reply
+}
+
+/// An answer in pieces: each is flushed by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    /// Before the first chunk.
+    pub(crate) head: Vec<String>,
+    /// One per chunk of the answer.
+    pub(crate) chunks: Vec<String>,
+    /// After the last chunk.
+    pub(crate) tail: Vec<String>,
+}
+
+enum Beat {
+    Send(Bytes),
+    Wait(Duration),
+    Silence,
+    Cut,
+}
+
+impl Script {
+    /// Plays it as an event stream, with what is to go wrong on the way.
+    pub(crate) fn play(self, fault: Option<Fault>) -> Reply {
+        let half = self.chunks.len().div_ceil(2);
+        let mut beats: Vec<Beat> = self.head.into_iter().map(send).collect();
+        let chunks = self.chunks.into_iter().map(send);
+        match fault {
+            Some(Fault::Slow(pause)) => beats.extend(chunks.flat_map(|chunk| [Beat::Wait(pause), chunk])),
+            Some(Fault::Stall) => {
+                beats.extend(chunks.take(half));
+                beats.push(Beat::Silence);
+            }
+            Some(Fault::Cut) => {
+                beats.extend(chunks.take(half));
+                beats.push(Beat::Cut);
+            }
+            // The others are answered with a status, before any stream.
+            None | Some(Fault::Unauthorized | Fault::RateLimited | Fault::Internal | Fault::Overloaded) => {
+                beats.extend(chunks);
+            }
+        }
+        beats.extend(self.tail.into_iter().map(send));
+        let mut reply = Response::new(Body::from_stream(stream::iter(beats).filter_map(play)));
+        let headers = reply.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
+        reply
+    }
+}
+
+fn send(text: String) -> Beat {
+    Beat::Send(Bytes::from(text))
+}
+
+async fn play(beat: Beat) -> Option<io::Result<Bytes>> {
+    match beat {
+        Beat::Send(bytes) => {
+            // The server flushes when a body has nothing ready: so every piece goes out by itself.
+            tokio::task::yield_now().await;
+            Some(Ok(bytes))
+        }
+        Beat::Wait(pause) => {
+            tokio::time::sleep(pause).await;
+            None
+        }
+        Beat::Silence => std::future::pending().await,
+        Beat::Cut => {
+            tokio::task::yield_now().await;
+            Some(Err(io::Error::other("cut on request")))
+        }
+    }
+}
+
+/// An event of an event stream, with its name.
+pub(crate) fn event(name: &str, data: &Value) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+/// What a key lets its owner do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is accepted.
+    Good,
+    /// It contains `limited`: too many requests.
+    Limited,
+    /// It contains `revoked`, or was never given out.
+    Refused,
+}
+
+/// How a key stands that must begin with `prefix`.
+pub(crate) fn standing(key: &str, prefix: &str) -> Standing {
+    if !key.starts_with(prefix) || key.contains("revoked") {
+        Standing::Refused
+    } else if key.contains("limited") {
+        Standing::Limited
+    } else {
+        Standing::Good
+    }
+}
