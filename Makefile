@@ -1,0 +1,69 @@
+# Every target does its own set-up: on a fresh Debian 12 or 13 (x86_64) nothing
+# but git, make and Rust is needed, and nothing is done twice.
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Built once, used by `run`, `test`, `demo` and `bench`.
+export POLYDEV__IMAGE__DIR := $(CURDIR)/target/images
+
+POLYDEV := target/debug/polydev
+DEV_DATA := target/dev
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo )
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build image run demo test soak bench lint lint-fast advisories
+
+help: ## Tell what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## Install what is missing on this machine, for all of the below but lint
+	@scripts/setup build image sandbox test
+
+build:
+	@scripts/setup build
+	cargo build --workspace
+
+image: build ## Build the image that sandboxes are made from (nothing, if it is there)
+	@scripts/setup image
+	@mkdir -p $(DEV_DATA)
+	scripts/as-root 'making an image' $(POLYDEV) --data-dir $(DEV_DATA) image build cli
+
+run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
+	@scripts/setup sandbox
+	@echo
+	@echo 'The server starts. In another terminal, in this folder:'
+	@echo '  $(SUDO)$(POLYDEV) --data-dir $(DEV_DATA) user create you@example.com'
+	@echo '  export POLYDEV_API_KEY=$$($(SUDO)$(POLYDEV) --data-dir $(DEV_DATA) key create)'
+	@echo '  $(POLYDEV) connect claude --api-key-stdin    # paste your API key, Enter, Ctrl-D'
+	@echo '  $(POLYDEV) run claude "What is 17*23?"'
+	@echo
+	scripts/as-root 'making sandboxes' $(POLYDEV) --data-dir $(DEV_DATA) serve
+
+demo: image ## The whole story, offline, with a stand-in for the providers
+	@scripts/setup sandbox
+	scripts/as-root 'making sandboxes' scripts/demo
+
+test: image ## All tests
+	@scripts/setup sandbox test
+	scripts/test
+
+soak: image ## What is too heavy for every day: ignored tests, many more random cases
+	@scripts/setup sandbox test
+	PROPTEST_CASES=20000 scripts/test -- --include-ignored
+
+bench: image ## Polydev against the bare tool; the figures go to bench/
+	@scripts/setup sandbox
+	scripts/as-root 'making sandboxes' target/debug/xtask bench
+
+lint: lint-fast ## Everything that can be said of the code without running it
+	@scripts/setup lint
+	shellcheck scripts/* .ci/run
+	target/tools/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+
+lint-fast:
+	@scripts/setup build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+
+advisories: ## Known vulnerabilities in what we depend on (fetches RustSec's database)
+	@scripts/setup lint
+	target/tools/bin/cargo-deny --locked check advisories
