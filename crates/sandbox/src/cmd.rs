@@ -3,10 +3,13 @@
 //! A program runs in a process group of its own, and the whole group is killed
 //! when its time is up or the future that waits for it is dropped.
 
+use crate::sys;
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 use tokio::{
@@ -31,6 +34,7 @@ pub struct Cmd {
     dir: Option<PathBuf>,
     stdin: Vec<u8>,
     timeout: Duration,
+    inherits_env: bool,
 }
 
 impl Cmd {
@@ -43,6 +47,7 @@ impl Cmd {
             dir: None,
             stdin: Vec::new(),
             timeout: Duration::from_secs(60),
+            inherits_env: true,
         }
     }
 
@@ -64,6 +69,13 @@ impl Cmd {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// No variables of this process but `PATH`: what starts or becomes a sandbox sees nothing of ours.
+    #[must_use]
+    pub fn clean_env(mut self) -> Self {
+        self.inherits_env = false;
         self
     }
 
@@ -92,31 +104,62 @@ impl Cmd {
         PathBuf::from(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs, and PATH is for them")]
+    fn failed(&self, status: ExitStatus, said: &[u8]) -> CmdError {
+        let tail = String::from_utf8_lossy(&said[said.len().saturating_sub(ERROR_TAIL)..]).trim().to_owned();
+        let status = match status.code() {
+            Some(code) => format!("status {code}"),
+            None => format!("signal {}", status.signal().unwrap_or_default()),
+        };
+        CmdError::Failed { program: self.name(), status, tail }
+    }
+
     fn start(&self) -> Result<Running, CmdError> {
-        let mut path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        path.push(":");
-        path.push(SBIN);
-        let mut command = Command::new(&self.program);
+        let mut command = self.command();
         command
-            .args(&self.args)
-            .env("PATH", path)
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
+        self.spawn(command).map(Running)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        if !self.inherits_env {
+            command.env_clear();
+        }
+        command.args(&self.args).env("PATH", search_path()).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        command.spawn().map(Running).map_err(|error| match error.kind() {
+        command
+    }
+
+    fn spawn(&self, mut command: Command) -> Result<Child, CmdError> {
+        command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound if self.dir.as_ref().is_none_or(|dir| dir.is_dir()) => {
                 CmdError::Missing { package: debian_package(&self.name()), program: self.name() }
             }
             _other => CmdError::Start { program: self.name(), error },
         })
     }
+}
+
+/// Where programs are looked for.
+#[expect(clippy::disallowed_methods, reason = "PATH is for programs, and this is the one place that starts them")]
+fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    path.push(":");
+    path.push(SBIN);
+    path
+}
+
+/// Where the program of this name lies.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let can_run = |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+    std::env::split_paths(&search_path()).map(|dir| dir.join(program)).find(can_run)
 }
 
 /// A program's group, killed when this is dropped before the program has been waited for.
@@ -217,6 +260,52 @@ pub async fn run_lines(cmd: Cmd, on_line: &mut (dyn FnMut(&str) + Send)) -> Resu
     }
 }
 
+/// Runs a program to its end from a plain thread, whose namespaces it gets.
+/// Not from a thread of an async runtime.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_blocking(cmd: Cmd) -> Result<Output, CmdError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| CmdError::Start { program: cmd.name(), error })?.block_on(run(cmd))
+}
+
+/// Runs a program to its end from a plain thread, whose namespaces it gets,
+/// with `stdin` and `output` for itself and what it leaves running. The kernel
+/// kills it if this process ends before it does.
+///
+/// # Errors
+/// As [`run`]; what it printed is in `output`.
+pub(crate) fn run_handing_over(cmd: &Cmd, stdin: OwnedFd, output: File) -> Result<(), CmdError> {
+    let failed = |error| CmdError::Start { program: cmd.name(), error };
+    let wait = async {
+        let mut command = cmd.command();
+        command.stdin(stdin).stdout(output.try_clone().map_err(failed)?).stderr(output).kill_on_drop(true);
+        sys::die_with_parent_thread(&mut command);
+        let mut child = cmd.spawn(command)?;
+        let status = tokio::time::timeout(cmd.timeout, child.wait())
+            .await
+            .map_err(|_elapsed| CmdError::TimedOut { program: cmd.name(), after: cmd.timeout })?
+            .map_err(failed)?;
+        if status.success() { Ok(()) } else { Err(cmd.failed(status, &[])) }
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?.block_on(wait)
+}
+
+/// Starts a program in a session of its own, with `stdin` and `output`, and
+/// lets it run, beyond the end of this process too.
+///
+/// # Errors
+/// When it is missing or does not start.
+pub(crate) fn start_detached(cmd: &Cmd, stdin: OwnedFd, output: File) -> Result<(), CmdError> {
+    let again = output.try_clone().map_err(|error| CmdError::Start { program: cmd.name(), error })?;
+    let mut command = cmd.command();
+    command.stdin(stdin).stdout(again).stderr(output);
+    sys::lead_a_session(&mut command);
+    // The runtime reaps a child that was dropped.
+    cmd.spawn(command).map(drop)
+}
+
 async fn run_inner(cmd: &Cmd, lines: Option<mpsc::UnboundedSender<String>>) -> Result<Output, CmdError> {
     let started = |error| CmdError::Start { program: cmd.name(), error };
     let mut running = cmd.start()?;
@@ -242,13 +331,7 @@ async fn run_inner(cmd: &Cmd, lines: Option<mpsc::UnboundedSender<String>>) -> R
     if status.success() {
         return Ok(Output { stdout, stderr });
     }
-    let said = if stderr.trim_ascii().is_empty() { &stdout } else { &stderr };
-    let tail = String::from_utf8_lossy(&said[said.len().saturating_sub(ERROR_TAIL)..]).trim().to_owned();
-    let status = match status.code() {
-        Some(code) => format!("status {code}"),
-        None => format!("signal {}", std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or_default()),
-    };
-    Err(CmdError::Failed { program: cmd.name(), status, tail })
+    Err(cmd.failed(status, if stderr.trim_ascii().is_empty() { &stdout } else { &stderr }))
 }
 
 async fn collect(
@@ -312,6 +395,15 @@ mod tests {
         assert_eq!(error.to_string(), "`sh` ended with signal 9: ");
         let error = run(Cmd::new("no-such-program")).await.unwrap_err();
         assert_eq!(error.to_string(), "`no-such-program` is not installed");
+        assert!(find("sh").is_some());
+        assert_eq!(find("no-such-program"), None);
+    }
+
+    #[test]
+    fn a_plain_thread_runs_programs_too_and_a_clean_environment_is_clean() {
+        let env = run_blocking(Cmd::new("env").clean_env().env("GIVEN", "yes")).unwrap().text();
+        let names: Vec<&str> = env.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+        assert_eq!(names, ["GIVEN", "PATH"], "{env}");
     }
 
     #[tokio::test]

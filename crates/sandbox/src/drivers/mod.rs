@@ -1,4 +1,6 @@
-//! One file a driver, one line each below.
+//! One file (or folder) a driver, one line each below.
+
+mod agent;
 
 use crate::driver::Driver;
 use std::{path::PathBuf, sync::Arc};
