@@ -9,6 +9,12 @@
 //!   its end ─────────────► Dialogue::exit() ─► outcome
 //! ```
 
+mod claude;
+mod fault;
+mod json;
+mod key;
+mod probe;
+
 use crate::domain::{
     event::{EventBody, Usage},
     failure::Failure,
@@ -18,7 +24,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Every provider, in the order in which they are shown.
-pub const PROVIDERS: &[&dyn Provider] = &[];
+#[rustfmt::skip]
+pub const PROVIDERS: &[&dyn Provider] = &[
+    &claude::Claude,
+];
 
 /// The provider of this name.
 pub fn by_name(name: &str) -> Option<&'static dyn Provider> {

@@ -1,0 +1,390 @@
+//! Claude Code. Measured with 2.1.330; `docs/providers.md` says how.
+//!
+//! ```text
+//!   system ─► (stream_event* assistant+ user*)* ─► result
+//!              text and thinking  blocks  what    the end, good or bad: the tool
+//!              as they come       as a    tools   may hang after it
+//!                                 whole   said
+//! ```
+//!
+//! Several messages make one answer: their texts are joined by an empty line,
+//! except where the tool lets the model go on after it had reached its limit of
+//! tokens. What subagents say is no part of the answer; their use of tools is told.
+
+use super::{
+    About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
+    ToolEnd, Tools,
+    fault::{self, Fault},
+    json::{self, count, items, text},
+    key, probe,
+};
+use crate::domain::{
+    event::{EventBody, LogLevel, Usage},
+    failure::Failure,
+    time,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use std::collections::HashSet;
+
+static ABOUT: About = About {
+    name: "claude",
+    label: "Claude Code",
+    methods: &[Method::ApiKey],
+    // What the tool takes by itself with an API key. Named, so that a newer tool does not change it.
+    default_model: "claude-opus-5-5",
+    policy_text: "Anthropic asks products to use an API key; a Free, Pro or Max login is for its own person \
+                  and Anthropic's own tools alone.",
+    policy_url: "https://code.claude.com/docs/en/legal-and-compliance",
+    // With `CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC` a run asks for nothing else.
+    hosts: &["api.anthropic.com"],
+};
+
+/// Where the key lies in the home.
+const KEY_FILE: &str = ".claude/api-key";
+
+/// Prints the key. The tool runs it with the home's shell; it costs no measurable time.
+const SETTINGS: &str = r#"{"apiKeyHelper":"cat ~/.claude/api-key"}"#;
+
+/// What is added to the tool's own system prompt.
+const SYSTEM_FILE: &str = ".claude/system.md";
+
+/// Starts the tool with [`SYSTEM_FILE`], whose path the tool takes only in full.
+const WITH_SYSTEM: &str = r#"exec claude "$@" --append-system-prompt-file "$HOME/.claude/system.md""#;
+
+/// Claude Code, by API key.
+#[derive(Debug)]
+pub(super) struct Claude;
+
+impl Provider for Claude {
+    fn about(&self) -> &About {
+        &ABOUT
+    }
+
+    fn check_api_key(&self, key: &str) -> Result<(), Failure> {
+        key::check(&ABOUT, key::Kind::Anthropic, key)
+    }
+
+    fn probe(&self, credential: &Credential) -> ProbeRequest {
+        let Credential::ApiKey(key) = credential;
+        ProbeRequest {
+            url: "https://api.anthropic.com/v1/models?limit=1000".to_owned(),
+            headers: vec![("x-api-key", key.clone()), ("anthropic-version", "2023-06-01".into())],
+        }
+    }
+
+    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure> {
+        let answer = probe::answer(&ABOUT, status, body, |_| false)?;
+        Ok(probe::models(items(&answer, "/data"), |m| probe::model(text(m, "/id"), text(m, "/display_name"))))
+    }
+
+    fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure> {
+        let Credential::ApiKey(key) = credential;
+        let mut files =
+            vec![file(KEY_FILE, key.expose_secret().into()), file(".claude/settings.json", SETTINGS.into())];
+        let mut argv: Vec<String> = match &prompt.system {
+            None => vec!["claude".into()],
+            Some(system) => {
+                files.push(file(SYSTEM_FILE, system.as_str().into()));
+                vec!["sh".into(), "-c".into(), WITH_SYSTEM.into(), "claude".into()]
+            }
+        };
+        let model = prompt.model.as_deref().unwrap_or(ABOUT.default_model);
+        argv.extend(
+            ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"].map(Into::into),
+        );
+        argv.push(format!("--model={model}"));
+        argv.extend(
+            match prompt.tools {
+                Tools::All => ["--permission-mode", "bypassPermissions"].as_slice(),
+                Tools::None => &["--permission-mode", "dontAsk", "--tools", ""],
+            }
+            .iter()
+            .map(|&a| a.into()),
+        );
+        Ok(Invocation {
+            files,
+            argv,
+            env: vec![
+                // Nothing but the requests of the run itself: no telemetry, updates, feature flags.
+                ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".into()),
+                ("DISABLE_AUTOUPDATER", "1".into()),
+                // The tool's own ten attempts take minutes; who asked may ask again.
+                ("CLAUDE_CODE_MAX_RETRIES", "3".into()),
+                // The model that was asked for, or none.
+                ("CLAUDE_CODE_DISABLE_MODEL_ACCESS_FALLBACK", "1".into()),
+                // An answer that broke off would be given again as a whole, after its beginning.
+                ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1".into()),
+            ],
+            // An argument holds 128 KiB at most, a prompt may be larger.
+            stdin: Some(prompt.text.clone()),
+            interactive: false,
+        })
+    }
+
+    fn dialogue(&self, _prompt: &Prompt) -> Box<dyn Dialogue> {
+        Box::new(Talk::default())
+    }
+}
+
+fn file(path: &'static str, content: SecretString) -> HomeFile {
+    HomeFile { path, mode: 0o600, content }
+}
+
+/// How far the tool has got.
+#[derive(Debug, Default)]
+struct Talk {
+    ended: bool,
+    /// The message that is under way.
+    message: String,
+    /// Its text came in pieces.
+    text_in_pieces: bool,
+    /// Its thinking came in pieces.
+    thinking_in_pieces: bool,
+    /// Some of the answer has been told.
+    spoke: bool,
+    /// What comes next is not the direct continuation of what was told.
+    gap: bool,
+    /// The last message broke off at its limit of tokens.
+    cut_short: bool,
+    /// The calls that have been told.
+    calls: HashSet<String>,
+    /// When the provider will take requests again, Unix seconds.
+    resets_at: Option<i64>,
+    /// The last fault that the tool wrote as if the model had said it.
+    fault: Option<(Fault, String)>,
+}
+
+impl Dialogue for Talk {
+    fn line(&mut self, line: &[u8]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !self.ended
+            && let Some(line) = json::parse(line)
+        {
+            match text(&line, "/type") {
+                "stream_event" => self.piece(&line, &mut steps),
+                "assistant" => self.message(&line, &mut steps),
+                "user" => tool_results(&line, &mut steps),
+                "system" => notice(&line, &mut steps),
+                "rate_limit_event" => {
+                    self.resets_at = line.pointer("/rate_limit_info/resetsAt").and_then(Value::as_i64);
+                }
+                "result" => self.result(&line, &mut steps),
+                _ => {}
+            }
+        }
+        steps
+    }
+
+    fn exit(&mut self, end: &ToolEnd) -> Outcome {
+        Outcome::Failed(match self.fault.take() {
+            Some((fault, said)) => self.failure(fault, &said),
+            None => fault::crashed(&ABOUT, end),
+        })
+    }
+}
+
+impl Talk {
+    /// A message begins, goes on or ends.
+    fn piece(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        if is_subagent(line) {
+            return;
+        }
+        match text(line, "/event/type") {
+            "message_start" => self.begin_message(text(line, "/event/message/id")),
+            "content_block_delta" => match text(line, "/event/delta/type") {
+                "text_delta" => {
+                    self.text_in_pieces = true;
+                    self.say(text(line, "/event/delta/text"), steps);
+                }
+                "thinking_delta" => {
+                    self.thinking_in_pieces = true;
+                    think(text(line, "/event/delta/thinking"), steps);
+                }
+                _ => {}
+            },
+            "message_delta" => {
+                self.cut_short = text(line, "/event/delta/stop_reason") == "max_tokens";
+            }
+            _ => {}
+        }
+    }
+
+    /// One or more finished blocks of a message, or a fault that is dressed as one.
+    fn message(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        let subagent = is_subagent(line);
+        if !text(line, "/error").is_empty() || line["is_api_error_message"] == true {
+            if !subagent {
+                self.fault = Some((fault_of(line), text(line, "/message/content/0/text").to_owned()));
+            }
+            return;
+        }
+        let id = text(line, "/message/id");
+        if !subagent && id != self.message {
+            self.begin_message(id);
+        }
+        for block in items(line, "/message/content") {
+            match text(block, "/type") {
+                "text" if !subagent && !self.text_in_pieces => self.say(text(block, "/text"), steps),
+                "thinking" if !subagent && !self.thinking_in_pieces => {
+                    think(text(block, "/thinking"), steps);
+                }
+                "tool_use" => self.call(block, steps),
+                _ => {}
+            }
+        }
+    }
+
+    fn begin_message(&mut self, id: &str) {
+        self.message = id.to_owned();
+        self.text_in_pieces = false;
+        self.thinking_in_pieces = false;
+        self.gap = self.spoke && !self.cut_short;
+        self.cut_short = false;
+    }
+
+    fn say(&mut self, piece: &str, steps: &mut Vec<Step>) {
+        if piece.is_empty() {
+            return;
+        }
+        let text = if self.gap { format!("\n\n{piece}") } else { piece.to_owned() };
+        self.gap = false;
+        self.spoke = true;
+        steps.push(Step::Emit(EventBody::Text { text }));
+    }
+
+    fn call(&mut self, block: &Value, steps: &mut Vec<Step>) {
+        let id = text(block, "/id").to_owned();
+        if self.calls.insert(id.clone()) {
+            let input = json::input(&block["input"]);
+            let name = text(block, "/name").to_owned();
+            steps.push(Step::Emit(EventBody::ToolCall { id, name, input }));
+        }
+    }
+
+    fn result(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        self.ended = true;
+        let said = text(line, "/result");
+        let good = line["is_error"] == false && text(line, "/subtype") == "success";
+        if good && !self.spoke {
+            // A version that prints nothing else.
+            self.say(said, steps);
+        }
+        let usage = usage(line);
+        if (usage.input_tokens, usage.output_tokens) != (0, 0) {
+            steps.push(Step::Emit(EventBody::Usage(usage)));
+        }
+        if good {
+            steps.push(Step::End(Outcome::Answered { usage: Some(usage) }));
+            return;
+        }
+        let (fault, said) = match self.fault.take() {
+            Some(fault) => fault,
+            None if said.is_empty() => (Fault::Tool, text(line, "/errors/0").to_owned()),
+            None => (fault_of(line), said.to_owned()),
+        };
+        steps.push(Step::End(Outcome::Failed(self.failure(fault, &said))));
+    }
+
+    fn failure(&self, fault: Fault, said: &str) -> Failure {
+        let mut failure = fault.failure(&ABOUT, said);
+        if fault == Fault::RateLimited {
+            failure.retry_at = self.resets_at.map(|s| time::rfc3339(s.saturating_mul(1000)));
+        }
+        failure
+    }
+}
+
+fn is_subagent(line: &Value) -> bool {
+    !text(line, "/parent_tool_use_id").is_empty()
+}
+
+fn think(piece: &str, steps: &mut Vec<Step>) {
+    if !piece.is_empty() {
+        steps.push(Step::Emit(EventBody::Reasoning { text: piece.to_owned() }));
+    }
+}
+
+/// What tools said to the model.
+fn tool_results(line: &Value, steps: &mut Vec<Step>) {
+    for block in items(line, "/message/content") {
+        if text(block, "/type") != "tool_result" {
+            continue;
+        }
+        let said = match &block["content"] {
+            Value::String(said) => said.clone(),
+            content => items(content, "").iter().map(part).collect::<Vec<_>>().join("\n"),
+        };
+        let (output, truncated) = json::cut(&said, json::MAX_OUTPUT);
+        steps.push(Step::Emit(EventBody::ToolResult {
+            id: text(block, "/tool_use_id").to_owned(),
+            ok: block["is_error"] != true,
+            output,
+            truncated,
+        }));
+    }
+}
+
+/// A part of a tool's answer as text.
+fn part(part: &Value) -> String {
+    match text(part, "/type") {
+        "text" => text(part, "/text").to_owned(),
+        other => format!("[{other}]"),
+    }
+}
+
+/// What the tool does beside the answer and people should know.
+fn notice(line: &Value, steps: &mut Vec<Step>) {
+    let (level, said) = match text(line, "/subtype") {
+        "api_retry" => (
+            LogLevel::Warn,
+            format!(
+                "the provider did not answer ({} {}): attempt {} of {} follows",
+                line["error_status"],
+                text(line, "/error"),
+                count(line, "/attempt"),
+                count(line, "/max_retries")
+            ),
+        ),
+        "informational" | "model_fallback" => (LogLevel::Warn, text(line, "/content").to_owned()),
+        _ => return,
+    };
+    steps.push(Step::Emit(json::log(level, &said)));
+}
+
+/// Which fault a line tells of: by status, then by the tool's own word, then by what it says.
+fn fault_of(line: &Value) -> Fault {
+    let said = [text(line, "/result"), text(line, "/message/content/0/text")].concat();
+    match text(line, "/error") {
+        "billing_error" => return Fault::NoCredit,
+        "authentication_failed" => return Fault::Refused,
+        "rate_limit" => return Fault::RateLimited,
+        "model_not_found" => return Fault::NoModel,
+        "invalid_request" | "max_output_tokens" => return Fault::BadRequest,
+        "server_error" | "overloaded" => return Fault::Unavailable,
+        _ => {}
+    }
+    let status = line["api_error_status"].as_u64().and_then(|s| u16::try_from(s).ok());
+    if let Some(fault) = status.and_then(Fault::of_status) {
+        return fault;
+    }
+    if said.contains("authenticate") || said.contains("API key") || said.contains("/login") {
+        Fault::Refused
+    } else if said.contains("Connection") {
+        Fault::Unavailable
+    } else {
+        Fault::Tool
+    }
+}
+
+fn usage(line: &Value) -> Usage {
+    let cached_tokens = count(line, "/usage/cache_read_input_tokens");
+    let fresh = count(line, "/usage/input_tokens");
+    let written = count(line, "/usage/cache_creation_input_tokens");
+    Usage {
+        input_tokens: fresh.saturating_add(written).saturating_add(cached_tokens),
+        output_tokens: count(line, "/usage/output_tokens"),
+        cached_tokens,
+        cost_usd: line["total_cost_usd"].as_f64(),
+    }
+}

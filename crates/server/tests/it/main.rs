@@ -1,0 +1,3 @@
+//! The integration tests of the server: one binary, one module for each part.
+
+mod providers;

@@ -1,0 +1,95 @@
+//! The providers against what their tools really print, byte for byte.
+//!
+//! `tests/samples` holds the recordings. A test named after a provider replays
+//! all of its own; the snapshots show every step that follows from them.
+
+mod claude;
+mod hostile;
+mod keys;
+mod probes;
+
+use polydev_server::{
+    domain::event::EventBody,
+    providers::{self, Credential, Outcome, Prompt, Provider, Step, ToolEnd, Tools},
+};
+use std::{fmt::Write as _, path::PathBuf};
+
+fn provider(name: &str) -> &'static dyn Provider {
+    providers::by_name(name).expect("a provider of this name")
+}
+
+fn sample(path: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(path);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("`{}`: {e}", path.display()))
+}
+
+fn prompt(tools: Tools) -> Prompt {
+    Prompt { text: "What is 17*23?".into(), model: None, system: None, tools }
+}
+
+fn key(key: &str) -> Credential {
+    Credential::ApiKey(key.into())
+}
+
+/// What follows from every recording of the provider, in the order of their names.
+fn recordings(name: &str, tools: Tools) -> String {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name);
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .expect("the provider has recordings")
+        .map(|f| f.expect("a readable folder").file_name().into_string().expect("plain names"))
+        .filter(|f| f.ends_with(".jsonl"))
+        .collect();
+    files.sort();
+    let each = files.iter().map(|file| {
+        let steps = replay(name, tools, &sample(&format!("{name}/{file}")), &silent_exit());
+        format!("## {file}\n{}", show(&steps))
+    });
+    each.collect::<Vec<_>>().join("\n")
+}
+
+/// A tool that exited with status 1 without a word.
+fn silent_exit() -> ToolEnd {
+    ToolEnd { code: Some(1), signal: None, stderr: String::new() }
+}
+
+/// Feeds the lines to a dialogue of the provider, and its exit when it has not ended by them.
+fn replay(name: &str, tools: Tools, output: &[u8], end: &ToolEnd) -> Vec<Step> {
+    let mut dialogue = provider(name).dialogue(&prompt(tools));
+    let mut steps = dialogue.begin();
+    for line in output.split(|&b| b == b'\n') {
+        steps.extend(dialogue.line(line));
+    }
+    if !steps.iter().any(|s| matches!(s, Step::End(_))) {
+        steps.push(Step::End(dialogue.exit(end)));
+    }
+    steps
+}
+
+/// The answer that the steps add up to.
+fn answer(steps: &[Step]) -> String {
+    let texts = steps.iter().filter_map(|s| match s {
+        Step::Emit(EventBody::Text { text }) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("events are JSON")
+}
+
+/// The steps as a snapshot shows them, one a line.
+fn show(steps: &[Step]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Emit(body) => writeln!(out, "emit {}", json(body)),
+            Step::Send(line) => writeln!(out, "send {line}"),
+            Step::End(Outcome::Answered { usage }) => writeln!(out, "answered {}", json(usage)),
+            Step::End(Outcome::Failed(failure)) => writeln!(out, "failed {}", json(failure)),
+        }
+        .expect("a string takes everything");
+    }
+    writeln!(out, "= {:?}", answer(steps)).expect("a string takes everything");
+    out
+}
