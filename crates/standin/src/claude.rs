@@ -6,7 +6,7 @@
 use crate::{
     answer::{Answer, Fault, Question, without_tag},
     proxy::Received,
-    reply::{Reply, Script, Standing, event, json, standing, with_header},
+    reply::{self, Reply, Script, Standing, event, json, standing, with_header},
 };
 use http::Method;
 use serde::Deserialize;
@@ -109,7 +109,7 @@ fn messages(request: &Received) -> Reply {
     if matches!(question.answer, Answer::Shell(_)) && !asked.tools.iter().any(|tool| tool.name == "Bash") {
         question.answer = Answer::text("No tool `Bash` was offered to me.");
     }
-    if asked.stream { stream(&asked.model, question) } else { whole(&asked.model, question.answer) }
+    if asked.stream { stream(&asked.model, question) } else { whole(&asked.model, question) }
 }
 
 /// What the person asked: the last message that is not the tool's own.
@@ -153,14 +153,14 @@ fn message(model: &str, content: &[Value], stop: Option<&str>, output_tokens: us
     })
 }
 
-fn whole(model: &str, answer: Answer) -> Reply {
-    let reply = match answer {
+fn whole(model: &str, question: Question) -> Reply {
+    let message = match question.answer {
         Answer::Text(chunks) => {
             message(model, &[json!({"type": "text", "text": chunks.concat()})], Some("end_turn"), chunks.len() + 1)
         }
         Answer::Shell(command) => message(model, &[tool_use(json!({"command": command}))], Some("tool_use"), 8),
     };
-    with_header(json(200, &reply), "request-id", "req_standin")
+    with_header(reply::whole(&message, question.fault), "request-id", "req_standin")
 }
 
 fn tool_use(input: Value) -> Value {

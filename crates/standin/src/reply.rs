@@ -4,7 +4,7 @@ use crate::answer::Fault;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 use std::{io, time::Duration};
 
@@ -15,13 +15,13 @@ pub(crate) type Reply = Response<Body>;
 pub(crate) fn json(status: u16, body: &Value) -> Reply {
     let mut reply = Response::new(Body::from(body.to_string()));
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }
 
 /// Adds a header to an answer.
 pub(crate) fn with_header(mut reply: Reply, name: &'static str, value: &'static str) -> Reply {
-    reply.headers_mut().insert(name, header::HeaderValue::from_static(value));
+    reply.headers_mut().insert(name, HeaderValue::from_static(value));
     reply
 }
 
@@ -46,6 +46,14 @@ enum Beat {
 impl Script {
     /// Plays it as an event stream, with what is to go wrong on the way.
     pub(crate) fn play(self, fault: Option<Fault>) -> Reply {
+        let mut reply = self.perform(fault);
+        let headers = reply.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        reply
+    }
+
+    fn perform(self, fault: Option<Fault>) -> Reply {
         let half = self.chunks.len().div_ceil(2);
         let mut beats: Vec<Beat> = self.head.into_iter().map(send).collect();
         let chunks = self.chunks.into_iter().map(send);
@@ -65,11 +73,7 @@ impl Script {
             }
         }
         beats.extend(self.tail.into_iter().map(send));
-        let mut reply = Response::new(Body::from_stream(stream::iter(beats).filter_map(play)));
-        let headers = reply.headers_mut();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
-        reply
+        Response::new(Body::from_stream(stream::iter(beats).filter_map(play)))
     }
 }
 
@@ -77,6 +81,7 @@ fn send(text: String) -> Beat {
     Beat::Send(Bytes::from(text))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the pause is what was asked for")]
 async fn play(beat: Beat) -> Option<io::Result<Bytes>> {
     match beat {
         Beat::Send(bytes) => {
@@ -94,6 +99,22 @@ async fn play(beat: Beat) -> Option<io::Result<Bytes>> {
             Some(Err(io::Error::other("cut on request")))
         }
     }
+}
+
+/// A JSON answer that is sent whole, or goes wrong as a stream would.
+pub(crate) fn whole(body: &Value, fault: Option<Fault>) -> Reply {
+    let text = body.to_string();
+    // Inside its first key, which is ASCII: half of an answer is no JSON.
+    let (start, end) = text.split_at(2.min(text.len()));
+    let script = Script { chunks: vec![start.to_owned(), end.to_owned()], ..Script::default() };
+    let mut reply = script.perform(fault);
+    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+/// An event of an event stream without a name.
+pub(crate) fn data(data: &Value) -> String {
+    format!("data: {data}\r\n\r\n")
 }
 
 /// An event of an event stream, with its name.
