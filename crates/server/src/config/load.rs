@@ -1,0 +1,331 @@
+//! From what was said to a [`Config`]: defaults and checks, key by key.
+
+use super::{
+    Config, Driver, Egress, Env, Flags, Image, Kv, Log, LogFormat, LogLevel, Login, Pool, Problem, Problems, Provider,
+    Runs, Sandbox, Server, Store, Vault, settings::Settings,
+};
+use crate::vault::{KeySource, MasterKey};
+use polydev_sandbox::driver::{Cpus, Limits};
+use secrecy::{ExposeSecret, SecretString};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+use url::Url;
+
+const SYSTEM_FILE: &str = "/etc/polydev/config.toml";
+/// Where a service keeps its state (Filesystem Hierarchy Standard 3.0, 5.8).
+const SYSTEM_DATA: &str = "/var/lib/polydev";
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
+const DAY_S: u64 = 24 * 60 * 60;
+
+impl Config {
+    /// Reads and checks the configuration. Nothing is created or bound.
+    ///
+    /// # Errors
+    /// All that is wrong with it, at once.
+    pub fn load(flags: &Flags, env: &Env) -> Result<Self, Problems> {
+        let (file, table) = read_file(flags, env).map_err(|problem| Problems(vec![problem]))?;
+        let mut from = Settings::new(table, env);
+        if let Some(dir) = &flags.data_dir {
+            from.overlay("server.data_dir", "--data-dir", dir.to_string_lossy().into_owned());
+        }
+        if let Some(address) = &flags.listen {
+            from.overlay("server.listen", "--listen", address.clone());
+        }
+
+        let server = server(&mut from, env);
+        let config = Self {
+            file,
+            log: Log { level: from.parsed("log.level").unwrap_or(LogLevel::Info), format: from.parsed("log.format") },
+            store: store(&mut from, &server.data_dir),
+            kv: kv(&mut from),
+            vault: vault(&mut from, env, &server.data_dir),
+            image: Image { dir: from.path("image.dir").unwrap_or_else(|| server.data_dir.join("images")) },
+            sandbox: sandbox(&mut from),
+            pool: Pool { desktop: from.number("pool.desktop", 1, 0..=1000), cli: from.number("pool.cli", 1, 0..=1000) },
+            egress: egress(&mut from),
+            login: Login { ttl: seconds(&mut from, "login.ttl_s", 600, 30..=3600) },
+            runs: runs(&mut from),
+            providers: providers(&mut from),
+            server,
+        };
+        let problems = from.finish();
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+}
+
+/// The file that counts, and what it says. Only one that was named must exist.
+fn read_file(flags: &Flags, env: &Env) -> Result<(Option<PathBuf>, toml::Table), Problem> {
+    let named = flags
+        .config
+        .clone()
+        .map(|path| ("--config", path))
+        .or_else(|| env.get("POLYDEV_CONFIG").map(|path| ("POLYDEV_CONFIG", path.into())));
+    let found = match named {
+        Some(named) => Some(named),
+        None => xdg(env, "XDG_CONFIG_HOME", ".config")
+            .map(|dir| dir.join("polydev/config.toml"))
+            .into_iter()
+            .chain([SYSTEM_FILE.into()])
+            .find(|path| path.exists())
+            .map(|path| ("the configuration file", path)),
+    };
+    let Some((by, path)) = found else { return Ok((None, toml::Table::new())) };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| Problem { key: by.into(), message: format!("`{}` cannot be read: {e}", path.display()) })?;
+    match text.parse() {
+        Ok(table) => Ok((Some(path), table)),
+        Err(error) => Err(Problem { key: path.display().to_string(), message: syntax(&text, &error) }),
+    }
+}
+
+/// What a parser says, with the line but without its text: it may hold a secret.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("is no TOML: line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
+/// A directory of the XDG Base Directory Specification 0.8, which ignores relative ones.
+fn xdg(env: &Env, variable: &str, below_home: &str) -> Option<PathBuf> {
+    let given = env.get(variable).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    given.or_else(|| Some(Path::new(env.get("HOME")?).join(below_home)))
+}
+
+/// `$XDG_DATA_HOME/polydev` where that is set; else `/var/lib/polydev` for root, whose server is a
+/// service, and `~/.local/share/polydev` for everybody else.
+fn default_data_dir(env: &Env) -> PathBuf {
+    if env.get("XDG_DATA_HOME").is_none() && rustix::process::geteuid().is_root() {
+        return SYSTEM_DATA.into();
+    }
+    xdg(env, "XDG_DATA_HOME", ".local/share").map_or_else(|| SYSTEM_DATA.into(), |dir| dir.join("polydev"))
+}
+
+fn server(from: &mut Settings, env: &Env) -> Server {
+    let listen = from.text("server.listen").map_or(Some(LISTEN), |text| match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            from.problem("server.listen", format!("`{text}` is no address and port, such as `{LISTEN}`"));
+            None
+        }
+    });
+    let public_url = from.text("server.public_url").and_then(|text| match public_url(&text) {
+        Ok(url) => Some(url),
+        Err(why) => {
+            from.problem("server.public_url", format!("`{text}` {why}"));
+            None
+        }
+    });
+    let data_dir = from.path("server.data_dir").unwrap_or_else(|| default_data_dir(env));
+    let drain = seconds(from, "server.drain_s", 20, 0..=DAY_S);
+    let insecure = from.boolean("server.insecure", false);
+
+    let beyond_loopback = listen.is_some_and(|address| !address.ip().is_loopback());
+    let https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    if beyond_loopback && !https && !insecure {
+        from.problem(
+            "server.listen",
+            "is reachable from other machines, and keys and passwords would cross the network in the clear: listen on \
+             127.0.0.1 behind a proxy that speaks TLS, or set `server.public_url` to the https address of that proxy, \
+             or set `server.insecure = true` if the network is yours alone",
+        );
+    }
+    Server { listen: listen.unwrap_or(LISTEN), public_url, data_dir, drain, insecure }
+}
+
+fn public_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "is no address, such as `https://polydev.example.com`")?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("is no http or https address");
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err("has a path: polydev answers at the root of its address only");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a user name: leave it out");
+    }
+    Ok(url)
+}
+
+fn store(from: &mut Settings, data_dir: &Path) -> Store {
+    let own = || crate::store::sqlite_url(&data_dir.join("polydev.db"));
+    let url = match from.secret("store.url") {
+        None => own(),
+        Some(url) => {
+            let text = url.expose_secret();
+            if let Some(path) = text.strip_prefix("sqlite:") {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                match path {
+                    "" => own(),
+                    path if path.starts_with(':') || path.contains('?') => {
+                        from.problem("store.url", "has SQLite options: give a file, such as `sqlite:/srv/polydev.db`");
+                        own()
+                    }
+                    path => std::path::absolute(path).map_or_else(|_| own(), |path| crate::store::sqlite_url(&path)),
+                }
+            } else if Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql")) {
+                text.to_owned()
+            } else {
+                from.problem("store.url", "is neither `sqlite:…` nor `postgres://…`");
+                own()
+            }
+        }
+    };
+    Store { url: url.into() }
+}
+
+fn kv(from: &mut Settings) -> Kv {
+    if let Some(url) = from.secret("kv.url") {
+        match url.expose_secret().split_once(':').map(|(scheme, _)| scheme) {
+            Some("memory") => {}
+            Some("redis" | "rediss") => {
+                from.problem("kv.url", "Redis is not supported yet: leave `kv.url` at `memory:`");
+            }
+            Some(_) | None => from.problem("kv.url", "is not `memory:`"),
+        }
+    }
+    Kv::Memory
+}
+
+fn vault(from: &mut Settings, env: &Env, data_dir: &Path) -> Vault {
+    let file = from.path("vault.master_key_file");
+    let variable = env.get("ENCRYPTION_MASTER_KEY").map(SecretString::from);
+    let credential = from.credential("vault.master_key");
+    if file.is_some() && variable.is_some() {
+        from.problem("vault.master_key_file", "is set beside ENCRYPTION_MASTER_KEY: keep one of them");
+    }
+    let by = if variable.is_some() { "ENCRYPTION_MASTER_KEY" } else { "vault.master_key" };
+    let key = match (file, variable.or(credential)) {
+        (Some(path), _) => KeySource::File(path),
+        (None, None) => KeySource::File(data_dir.join("master.key")),
+        (None, Some(hex)) => {
+            if MasterKey::from_hex(&hex).is_err() {
+                from.problem(by, "is not 64 hexadecimal digits: make one with `openssl rand -hex 32`");
+            }
+            KeySource::Given(hex)
+        }
+    };
+    Vault { key }
+}
+
+fn sandbox(from: &mut Settings) -> Sandbox {
+    Sandbox {
+        driver: from.parsed("sandbox.driver").unwrap_or(Driver::Auto),
+        desktop: limits(from, "desktop", 1536, 1024),
+        cli: limits(from, "cli", 1024, 512),
+        ca_file: from.path("sandbox.ca_file"),
+        oci_runtime: from.path("sandbox.oci.runtime"),
+    }
+}
+
+fn limits(from: &mut Settings, of: &str, memory_mib: u64, pids: u64) -> Limits {
+    let key = |name: &str| format!("sandbox.{of}.{name}");
+    Limits {
+        memory_mib: from.number(&key("memory_mib"), memory_mib, 64..=1 << 20),
+        cpus: Cpus::from(from.decimal(&key("cpus"), 1.0, 0.1..=1024.0)),
+        pids: from.number(&key("pids"), pids, 16..=1 << 20),
+        disk_mib: from.number(&key("disk_mib"), 512, 16..=1 << 20),
+    }
+}
+
+fn egress(from: &mut Settings) -> Egress {
+    let upstream_proxy = from.secret("egress.upstream_proxy");
+    if let Some(proxy) = &upstream_proxy {
+        let scheme = proxy.expose_secret().split_once("://").map(|(scheme, _)| scheme);
+        if !matches!(scheme, Some("http" | "socks5")) {
+            from.problem("egress.upstream_proxy", "is neither `http://host:port` nor `socks5://host:port`");
+        }
+    }
+    Egress { upstream_proxy, allow: from.list("egress.allow"), deny: from.list("egress.deny") }
+}
+
+fn runs(from: &mut Settings) -> Runs {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    Runs {
+        timeout: seconds(from, "runs.timeout_s", 1800, 1..=DAY_S),
+        stall: seconds(from, "runs.stall_s", 300, 1..=DAY_S),
+        max_concurrent: from.number("runs.max_concurrent", cores * 4, 1..=100_000),
+        max_queued: from.number("runs.max_queued", 1000, 0..=1_000_000),
+        keep_days: from.number("runs.keep_days", 30, 1..=36_500),
+    }
+}
+
+fn providers(from: &mut Settings) -> BTreeMap<String, Provider> {
+    let mut providers = BTreeMap::new();
+    for key in from.unread_below("providers") {
+        let mut parts = key.splitn(3, '.').skip(1);
+        let (Some(name), Some("login")) = (parts.next(), parts.next()) else { continue };
+        if crate::providers::by_name(name).is_none() {
+            continue; // left unread, and so reported as unknown
+        }
+        let login = from.parsed(&key).unwrap_or(Switch(true)).0;
+        providers.insert(name.to_owned(), Provider { login });
+    }
+    providers
+}
+
+fn seconds(from: &mut Settings, key: &str, default: u64, bounds: RangeInclusive<u64>) -> Duration {
+    Duration::from_secs(from.number(key, default, bounds))
+}
+
+/// `on` or `off`.
+struct Switch(bool);
+
+impl FromStr for Switch {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self(true)),
+            "off" => Ok(Self(false)),
+            _ => Err("is neither `on` nor `off`"),
+        }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "error" => Ok(Self::Error),
+            "warn" => Ok(Self::Warn),
+            "info" => Ok(Self::Info),
+            "debug" => Ok(Self::Debug),
+            "trace" => Ok(Self::Trace),
+            _ => Err("is none of `error`, `warn`, `info`, `debug`, `trace`"),
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("is neither `text` nor `json`"),
+        }
+    }
+}
+
+impl FromStr for Driver {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "oci" => Ok(Self::Oci),
+            "firecracker" => Ok(Self::Firecracker),
+            "qemu" => Ok(Self::Qemu),
+            "kubernetes" => Ok(Self::Kubernetes),
+            "sim" => Ok(Self::Sim),
+            _ => Err("is none of `auto`, `oci`, `firecracker`, `qemu`, `kubernetes`, `sim`"),
+        }
+    }
+}

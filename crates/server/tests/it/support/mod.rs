@@ -1,0 +1,4 @@
+//! What tests need beside the server.
+
+pub(crate) mod db;
+mod postgres;
