@@ -1,0 +1,195 @@
+//! The way out: connections to a loopback port, each carried over a channel that the host opened for it.
+//!
+//! ```text
+//!   program ─► 127.0.0.1 ─► queue ─┐
+//!                                  ├─ first with first ─► bytes both ways
+//!   host ─► egress channel ─► turn ┘
+//! ```
+//! The bytes are not looked at: what may leave is decided on the host.
+
+use crate::{channel::answer, listen::Stream, refuse::Ended};
+use polydev_proto::{Answer, STREAMS_MAX};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{RecvFlags, recv},
+};
+use std::{cell::RefCell, collections::VecDeque, io, net::SocketAddr, os::fd::AsFd, time::Duration};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt, Interest},
+    net::{TcpListener, TcpStream, tcp, unix},
+    sync::{Mutex, Notify},
+};
+
+/// The most that is copied at once. The buffer lives only while there is something in it.
+const CHUNK: usize = 64 * 1024;
+
+/// How long to wait when no connection can be accepted, for want of descriptors or memory.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// The loopback listener and what waits at it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    listener: TcpListener,
+    /// Accepted connections that no channel has taken yet, oldest first.
+    queue: RefCell<VecDeque<TcpStream>>,
+    /// Held by the channel whose turn it is. A tokio mutex is fair: the first that waits is the first served.
+    turn: Mutex<()>,
+    arrived: Notify,
+    taken: Notify,
+}
+
+impl Proxy {
+    pub(crate) async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            listener,
+            queue: RefCell::default(),
+            turn: Mutex::new(()),
+            arrived: Notify::new(),
+            taken: Notify::new(),
+        })
+    }
+
+    /// Accepts for ever, at most as many ahead as there may be channels.
+    pub(crate) async fn accept(&self) {
+        loop {
+            while self.queue.borrow().len() >= STREAMS_MAX {
+                self.taken.notified().await;
+            }
+            match self.listener.accept().await {
+                Ok((program, _)) => {
+                    let _ = program.set_nodelay(true);
+                    self.queue.borrow_mut().push_back(program);
+                    self.arrived.notify_one();
+                }
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
+            }
+        }
+    }
+
+    /// Serves one egress channel: it waits for a connection and carries it.
+    pub(crate) async fn serve(&self, host: &mut Stream) -> Result<(), Ended> {
+        answer(host, Answer::Done).await?;
+        let program = tokio::select! {
+            program = self.next(host) => program,
+            () = left(host) => None,
+        };
+        match program {
+            Some(program) => carry(host, program).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The next connection, when it is this channel's turn. None: the host went meanwhile.
+    async fn next(&self, host: &Stream) -> Option<TcpStream> {
+        let _turn = self.turn.lock().await;
+        loop {
+            if !self.queue.borrow().is_empty() && peek(host) != Peek::Nothing {
+                return None;
+            }
+            let first = self.queue.borrow_mut().pop_front();
+            match first {
+                Some(program) => {
+                    self.taken.notify_one();
+                    // A program that gave up before its turn needs no channel.
+                    if peek(&program) != Peek::End {
+                        return Some(program);
+                    }
+                }
+                None => self.arrived.notified().await,
+            }
+        }
+    }
+}
+
+/// Waits until the host closes. It has nothing to say before there is a connection: bytes end the channel too.
+async fn left(host: &Stream) {
+    let looked = || match peek(host) {
+        Peek::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+        Peek::Bytes | Peek::End => Ok(()),
+    };
+    // The runtime takes a socket for readable until somebody finds that it is not.
+    while host.readable().await.is_ok() && host.try_io(Interest::READABLE, looked).is_err() {}
+}
+
+/// Copies both ways until both have ended, or one is broken.
+async fn carry(host: &mut Stream, mut program: TcpStream) -> Result<(), Ended> {
+    let watched = host.as_fd().try_clone_to_owned()?;
+    let (host_reader, host_writer) = host.split();
+    let (program_reader, program_writer) = program.split();
+    let out = copy(program_reader, host_writer);
+    let back = async {
+        copy(host_reader, program_writer).await?;
+        // A host that closed for good takes no more bytes either; one that only ended writing does.
+        if hung_up(&watched) { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    };
+    tokio::try_join!(out, back)?;
+    Ok(())
+}
+
+/// Copies one way to the end, and passes the end on.
+async fn copy(reader: impl Readable, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+    loop {
+        reader.readable().await?;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        match reader.try_read(&mut chunk) {
+            Ok(0) => return writer.shutdown().await,
+            Ok(_) => writer.write_all(&chunk).await?,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A socket that can be waited for without a buffer.
+trait Readable {
+    async fn readable(&self) -> io::Result<()>;
+    fn try_read(&self, chunk: &mut Vec<u8>) -> io::Result<usize>;
+}
+
+impl Readable for tcp::ReadHalf<'_> {
+    async fn readable(&self) -> io::Result<()> {
+        self.as_ref().readable().await
+    }
+
+    fn try_read(&self, chunk: &mut Vec<u8>) -> io::Result<usize> {
+        self.as_ref().try_read_buf(chunk)
+    }
+}
+
+impl Readable for unix::ReadHalf<'_> {
+    async fn readable(&self) -> io::Result<()> {
+        self.as_ref().readable().await
+    }
+
+    fn try_read(&self, chunk: &mut Vec<u8>) -> io::Result<usize> {
+        self.as_ref().try_read_buf(chunk)
+    }
+}
+
+fn hung_up(socket: impl AsFd) -> bool {
+    let mut watched = [PollFd::new(&socket, PollFlags::empty())];
+    poll(&mut watched, Some(&Timespec::default())).is_ok() && watched[0].revents().contains(PollFlags::HUP)
+}
+
+/// What stands in a socket's receive queue.
+#[derive(Debug, PartialEq, Eq)]
+enum Peek {
+    Nothing,
+    Bytes,
+    End,
+}
+
+fn peek(socket: impl AsFd) -> Peek {
+    let mut byte = [0];
+    match recv(socket, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Peek::End,
+        Ok(_) => Peek::Bytes,
+        Err(Errno::AGAIN | Errno::INTR) => Peek::Nothing,
+        Err(_) => Peek::End,
+    }
+}
