@@ -1,12 +1,21 @@
 //! The agent as a whole: what its tasks share, and the loop that accepts.
 
-use crate::{args::Args, channel, job::Jobs, listen::Listener, proxy::Proxy, reap, root::Root, tree};
+use crate::{
+    args::Args,
+    channel,
+    job::Jobs,
+    listen::{Listener, retry},
+    proxy::Proxy,
+    reap,
+    root::Root,
+    tree,
+};
 use polydev_proto::STREAMS_MAX;
 use std::{
     io::{self, Write},
     rc::Rc,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -17,9 +26,6 @@ use tokio::{
 
 /// Connections that may be open while their header has not been read: as many again as there may be channels.
 const CONNECTIONS_MAX: usize = 2 * STREAMS_MAX;
-
-/// How long to wait when no connection can be accepted, for want of descriptors or memory.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What the tasks share.
 #[derive(Debug)]
@@ -74,6 +80,7 @@ async fn accept_program_connections(agent: Rc<Agent>) {
 
 async fn accept(agent: Rc<Agent>, listener: Listener) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut again = retry();
     while let Ok(permit) = connections.clone().acquire_owned().await {
         match listener.accept().await {
             Ok(stream) => {
@@ -83,12 +90,13 @@ async fn accept(agent: Rc<Agent>, listener: Listener) {
                     drop(permit);
                 });
             }
-            Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
+            Err(_) => drop(again.tick().await),
         }
     }
 }
 
 /// The time, Unix milliseconds.
+#[expect(clippy::disallowed_methods, reason = "the one place where the agent reads the clock")]
 pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }

@@ -147,6 +147,7 @@ impl Jobs {
         if !cwd.is_dir() {
             return Err(refuse(ErrorCode::Spawn, format!("the working folder `{}` is not there", exec.cwd)));
         }
+        #[expect(clippy::disallowed_methods, reason = "the one place where the agent starts programs")]
         let mut command = Command::new(&exec.argv[0]);
         command.args(&exec.argv[1..]).env_clear().envs(&exec.env).env(MARK, &exec.job).current_dir(cwd);
         sys::new_session(&mut command, exec.pty.is_some());

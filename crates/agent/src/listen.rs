@@ -1,7 +1,13 @@
 //! Where the host dials: the one place that knows what kind of socket it is.
 
-use std::{io, os::unix::net::UnixListener as StdListener};
-use tokio::net::{UnixListener, UnixStream};
+use std::{io, os::unix::net::UnixListener as StdListener, time::Duration};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+/// How often accepting is tried while it is refused, for want of descriptors or memory.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// The stream of one channel.
 pub(crate) type Stream = UnixStream;
@@ -26,4 +32,11 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         Ok(self.0.accept().await?.0)
     }
+}
+
+/// The pace of accepting while it is refused: the kernel does not tell when it would work again.
+pub(crate) fn retry() -> Interval {
+    let mut pace = interval(RETRY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
 }

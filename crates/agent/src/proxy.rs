@@ -7,14 +7,18 @@
 //! ```
 //! The bytes are not looked at: what may leave is decided on the host.
 
-use crate::{channel::answer, listen::Stream, refuse::Ended};
+use crate::{
+    channel::answer,
+    listen::{Stream, retry},
+    refuse::Ended,
+};
 use polydev_proto::{Answer, STREAMS_MAX};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{RecvFlags, recv},
 };
-use std::{cell::RefCell, collections::VecDeque, io, net::SocketAddr, os::fd::AsFd, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, io, net::SocketAddr, os::fd::AsFd};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt, Interest},
     net::{TcpListener, TcpStream, tcp, unix},
@@ -23,9 +27,6 @@ use tokio::{
 
 /// The most that is copied at once. The buffer lives only while there is something in it.
 const CHUNK: usize = 64 * 1024;
-
-/// How long to wait when no connection can be accepted, for want of descriptors or memory.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// The loopback listener and what waits at it.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl Proxy {
 
     /// Accepts for ever, at most as many ahead as there may be channels.
     pub(crate) async fn accept(&self) {
+        let mut again = retry();
         loop {
             while self.queue.borrow().len() >= STREAMS_MAX {
                 self.taken.notified().await;
@@ -66,7 +68,7 @@ impl Proxy {
                     self.queue.borrow_mut().push_back(program);
                     self.arrived.notify_one();
                 }
-                Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
+                Err(_) => drop(again.tick().await),
             }
         }
     }
