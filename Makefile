@@ -24,8 +24,8 @@ build:
 
 image: build ## Build the image that sandboxes are made from (nothing, if it is there)
 	@scripts/setup image
-	@mkdir -p $(DEV_DATA)
-	scripts/as-root 'making an image' $(POLYDEV) --data-dir $(DEV_DATA) image build cli
+	cargo build --quiet --package polydev-sandbox --example image
+	scripts/as-root 'making an image' target/debug/examples/image build target/images
 
 run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
 	@scripts/setup sandbox
