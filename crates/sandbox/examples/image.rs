@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string_pretty(&built)?);
         }
         "verify" => {
-            let report = store.verify(Kind::Cli, None).await?;
+            let report = store.verify(Kind::Cli, None, &mut progress).await?;
             for check in &report.checks {
                 println!("{check}");
             }

@@ -362,7 +362,7 @@ async fn collect(
 fn debian_package(program: &str) -> Option<&'static str> {
     match program {
         "mmdebstrap" => Some("mmdebstrap"),
-        "mke2fs" | "e2fsck" => Some("e2fsprogs"),
+        "mke2fs" | "e2fsck" | "debugfs" => Some("e2fsprogs"),
         "npm" => Some("npm"),
         "crun" => Some("crun"),
         "runc" => Some("runc"),

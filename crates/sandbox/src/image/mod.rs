@@ -14,11 +14,12 @@
 //! ```
 //!
 //! Inside, `/etc/polydev/image.json` tells the content id. To run an image's
-//! tools on the host itself, mount its file: `mount -o ro,loop FILE DIR`; they
-//! are `DIR/usr/local/bin/{claude,codex,gemini}` and what these lead to below
-//! `DIR/opt/tools`.
+//! tools on the host itself, mount its file (`mount -o ro,loop FILE DIR`) and
+//! call what the links in `DIR/usr/local/bin` lead to: they are absolute, so
+//! put `DIR` before them.
 
 mod ext4;
+mod prove;
 mod recipe;
 mod store;
 mod tree;

@@ -115,7 +115,7 @@ impl Recipe {
         {
             fs::write(dir.join(name), text).map_err(ImageError::at(dir.join(name)))?;
         }
-        // No package runs a script of its own here: the one that has one (claude) would only copy its program.
+        // No package runs a script of its own here: the one that has any would only copy its program.
         let npm = Cmd::new("npm")
             .args(["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier"])
             .args(["--os=linux", "--cpu=x64", "--libc=glibc", "--loglevel=error"])
@@ -143,8 +143,7 @@ impl Recipe {
         self.add_user(root)?;
         self.name_host(root)?;
         let identity = serde_json::json!({ "kind": self.kind, "id": self.id(), "tools": self.tools });
-        write(&inside(root, Path::new(IDENTITY)), &format!("{identity}\n"))?;
-        tree::tame(root, self.steps.epoch)
+        write(&inside(root, Path::new(IDENTITY)), &format!("{identity}\n"))
     }
 
     fn add_user(&self, root: &Path) -> io::Result<()> {

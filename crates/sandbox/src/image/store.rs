@@ -169,6 +169,7 @@ impl ImageStore {
 
         let file = work.path().join("image.ext4");
         let began = started(Stage::Filesystem, progress);
+        tree::tame(&root, source.epoch()).map_err(ImageError::at(&root))?;
         ext4::make(&root, &file, &format!("polydev-{kind}"), &id, source.epoch()).await?;
         tree::remove(&root).map_err(ImageError::at(&root))?;
         let record = self.describe(source, &id, &file).await?;
@@ -189,12 +190,25 @@ impl ImageStore {
         Ok(Built { image: self.image(record, true), new: true, report: Some(report) })
     }
 
-    /// Proves that an image is what was built and, given a driver, that it works.
+    /// Proves that an image is what was built and, given a driver, that it
+    /// works. The driver's state folder is best one for proofs alone: a server
+    /// that looks after the same folder ends what it has not started.
     ///
     /// # Errors
     /// As [`Self::current`]. What the image itself does not stand is in the report.
-    pub async fn verify(&self, kind: Kind, driver: Option<&Arc<dyn Driver>>) -> Result<Report, ImageError> {
-        Ok(verify::all(&self.current(kind)?, driver).await)
+    pub async fn verify(
+        &self,
+        kind: Kind,
+        driver: Option<&Arc<dyn Driver>>,
+        progress: OnProgress<'_>,
+    ) -> Result<Report, ImageError> {
+        let image = self.current(kind)?;
+        // Two proofs of one image would be in the same sandbox.
+        let _lock = match driver {
+            Some(_) => Some(self.lock(progress).await?),
+            None => None,
+        };
+        Ok(verify::all(&image, driver).await)
     }
 
     /// Removes every image that is not current, and what killed builds have left.

@@ -1,6 +1,6 @@
 //! The proof that an image is what was built, and that it works.
 
-use super::{Image, ext4};
+use super::{Image, ext4, prove};
 use crate::driver::Driver;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -48,13 +48,13 @@ impl Report {
         failed.join("; ")
     }
 
-    fn add(&mut self, name: &str, passed: bool, saw: impl Into<String>) {
+    pub(super) fn add(&mut self, name: &str, passed: bool, saw: impl Into<String>) {
         self.checks.push(Check { name: name.to_owned(), passed, saw: saw.into() });
     }
 }
 
 /// Looks at the file, and with a driver at a sandbox that is made from it.
-pub(super) async fn all(image: &Image, _driver: Option<&Arc<dyn Driver>>) -> Report {
+pub(super) async fn all(image: &Image, driver: Option<&Arc<dyn Driver>>) -> Report {
     let mut report = Report::default();
     match sha256(&image.path).await {
         Ok(sha256) => report.add("sha256", sha256 == image.sha256, sha256),
@@ -63,6 +63,10 @@ pub(super) async fn all(image: &Image, _driver: Option<&Arc<dyn Driver>>) -> Rep
     match ext4::check(&image.path).await {
         Ok(said) => report.add("filesystem", true, said.lines().last().unwrap_or_default()),
         Err(error) => report.add("filesystem", false, error.to_string()),
+    }
+    // A file that is not what was built is nothing to start from.
+    if let Some(driver) = driver.filter(|_| report.passed()) {
+        prove::sandbox(image, driver, &mut report).await;
     }
     report
 }

@@ -1,0 +1,167 @@
+//! What is asked of a sandbox that is made from an image.
+
+use super::{HOME, IDENTITY, Image, UID, USER, WORKSPACE, verify::Report};
+use crate::{
+    driver::{Cpus, Driver, DriverError, Limits, SandboxId, SandboxSpec},
+    guest::{Guest, GuestError, JobOutput, OutputStream},
+};
+use polydev_proto::{Exec, Exit, Overflow, Ring};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How long a program may take to tell its version. A first start from a cold disk takes 2 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How much of a program's output is kept, in bytes.
+const OUTPUT: u32 = 64 << 10;
+/// As `sandbox.cli` has it by default.
+const LIMITS: Limits = Limits { memory_mib: 1024, cpus: Cpus { milli: 1000 }, pids: 512, disk_mib: 512 };
+/// Debian 13 has about 150 authorities: with fewer than this the store was not made.
+const AUTHORITIES_MIN: u32 = 50;
+
+/// What two sandboxes must not share, or what tells of the machine that built.
+const NOT_THERE: &[&str] = &[
+    "/etc/machine-id",
+    "/etc/ssh",
+    "/var/lib/dbus/machine-id",
+    "/var/lib/systemd/random-seed",
+    "/etc/apt/sources.list",
+];
+
+/// Makes a sandbox, asks it, and ends it.
+pub(super) async fn sandbox(image: &Image, driver: &Arc<dyn Driver>, report: &mut Report) {
+    let id = sandbox_id(image);
+    let spec = SandboxSpec { image: image.path.clone(), image_id: image.id.clone(), limits: LIMITS, ca_file: None };
+    // One that was killed in the middle of a proof has left its sandbox.
+    let created = match driver.destroy(&id).await {
+        Ok(()) => driver.create(&id, &spec).await,
+        Err(error) => Err(error),
+    };
+    match created {
+        Ok(()) => Prover { guest: Guest::new(driver.clone(), id.clone()), image, report, jobs: 0 }.ask().await,
+        Err(error) => report.add("sandbox", false, error.to_string()),
+    }
+    let ended: Result<(), DriverError> = driver.destroy(&id).await;
+    if let Err(error) = ended {
+        report.add("end", false, error.to_string());
+    }
+}
+
+/// The same image has the same sandbox, so that what is left of one proof is found by the next.
+fn sandbox_id(image: &Image) -> SandboxId {
+    let hash = Sha256::digest(format!("proof of {}", image.id));
+    let name = data_encoding::BASE32_NOPAD.encode(&hash[..10]).to_lowercase();
+    format!("sbx_{name}").parse().expect("10 bytes are 16 characters of `a-z2-7`")
+}
+
+struct Prover<'a> {
+    guest: Guest,
+    image: &'a Image,
+    report: &'a mut Report,
+    jobs: u32,
+}
+
+/// What a program printed and how it ended.
+struct Said {
+    stdout: String,
+    stderr: String,
+    exit: Exit,
+}
+
+impl Prover<'_> {
+    async fn ask(mut self) {
+        match self.guest.hello().await {
+            Ok(hello) => self.report.add("agent", true, format!("version {}", hello.version)),
+            // Nothing else can be asked.
+            Err(error) => return self.report.add("agent", false, error.to_string()),
+        }
+        self.identity().await;
+        self.check("user", &["id"], |said| said.starts_with(&format!("uid={UID}({USER}) gid={UID}({USER})"))).await;
+        for (tool, version) in &self.image.tools {
+            self.check(tool, &[tool, "--version"], |said| said.split_whitespace().any(|word| word == version)).await;
+        }
+        self.check("git", &["git", "--version"], |said| said.starts_with("git version ")).await;
+        self.check("rg", &["rg", "--version"], |said| said.starts_with("ripgrep ")).await;
+        self.check("workspace", &["stat", "-c", "%u %F", WORKSPACE, HOME], |said| {
+            said.lines().all(|line| line == format!("{UID} directory"))
+        })
+        .await;
+        self.check("authorities", &["grep", "-c", "BEGIN CERTIFICATE", "/etc/ssl/certs/ca-certificates.crt"], |said| {
+            said.parse().is_ok_and(|count: u32| count >= AUTHORITIES_MIN)
+        })
+        .await;
+        // What this user cannot look into it cannot run either; `find` complains of it and goes on.
+        self.check("set-user-id", &["sh", "-c", "find / -xdev -type f -perm /6000 2>/dev/null; true"], str::is_empty)
+            .await;
+        let look = format!("for f in {}; do [ -e $f ] && echo $f; done; true", NOT_THERE.join(" "));
+        self.check("left-overs", &["sh", "-c", &look], str::is_empty).await;
+    }
+
+    /// The content id, as it is read from inside.
+    async fn identity(&mut self) {
+        match self.guest.read_file(IDENTITY, u64::from(OUTPUT)).await {
+            Ok(bytes) => {
+                let said: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+                let id = said["id"].as_str().unwrap_or_default();
+                self.report.add("content id", id == self.image.id, id);
+            }
+            Err(error) => self.report.add("content id", false, error.to_string()),
+        }
+    }
+
+    /// Runs a program that must end well and say what is expected.
+    async fn check(&mut self, name: &str, argv: &[&str], expected: impl Fn(&str) -> bool) {
+        let said = tokio::time::timeout(ANSWER_WITHIN, self.run(argv)).await;
+        match said {
+            Ok(Ok(Said { stdout, exit: Exit { code: Some(0), .. }, .. })) => {
+                let passed = expected(stdout.trim());
+                let saw = if stdout.trim().is_empty() { "nothing" } else { stdout.lines().next().unwrap_or_default() };
+                self.report.add(name, passed, saw);
+            }
+            Ok(Ok(Said { stderr, exit, .. })) => {
+                let how = exit.code.map_or_else(
+                    || format!("ended by signal {}", exit.signal.unwrap_or_default()),
+                    |code| format!("status {code}"),
+                );
+                self.report.add(name, false, format!("{how}: {}", stderr.trim()));
+            }
+            Ok(Err(error)) => self.report.add(name, false, error.to_string()),
+            Err(_elapsed) => self.report.add(name, false, format!("no end within {} s", ANSWER_WITHIN.as_secs())),
+        }
+    }
+
+    async fn run(&mut self, argv: &[&str]) -> Result<Said, GuestError> {
+        self.jobs += 1;
+        let job = format!("proof-{}", self.jobs);
+        let ring = Ring { capacity: OUTPUT, overflow: Overflow::DropOldest };
+        let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", HOME), ("LANG", "C.UTF-8")];
+        let exec = Exec {
+            job: job.clone(),
+            argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
+            env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
+            cwd: WORKSPACE.to_owned(),
+            stdin: false,
+            pty: None,
+            stdout: ring,
+            stderr: ring,
+        };
+        self.guest.exec(exec).await?;
+        let mut output = self.guest.attach(&job, 0, 0).await?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut exit = Exit { code: None, signal: None };
+        while let Some(said) = output.next().await? {
+            match said {
+                JobOutput::Bytes { stream, bytes, .. } => {
+                    let kept = match stream {
+                        OutputStream::Stdout => &mut stdout,
+                        OutputStream::Stderr => &mut stderr,
+                    };
+                    let room = (OUTPUT as usize).saturating_sub(kept.len());
+                    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
+                JobOutput::Exit(how) => exit = how,
+            }
+        }
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Said { stdout: text(stdout), stderr: text(stderr), exit })
+    }
+}
