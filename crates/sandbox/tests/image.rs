@@ -1,5 +1,7 @@
 //! Images: what is kept whatever happens, and the real one.
 
+#![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
+
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
 use polydev_sandbox::{
@@ -116,7 +118,7 @@ async fn an_image_is_built_once() {
     assert_eq!(again.image, built.image);
     assert_eq!(source.filled.load(Ordering::Relaxed), 1);
     assert_eq!(store.current(Kind::Cli).unwrap(), built.image);
-    assert_eq!(store.list().unwrap(), [built.image.clone()]);
+    assert_eq!(store.list().unwrap(), vec![built.image]);
 
     let report = store.verify(Kind::Cli, None, &mut |_| {}).await.unwrap();
     assert!(report.passed(), "{report:?}");
