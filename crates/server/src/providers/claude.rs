@@ -15,7 +15,7 @@ use super::{
     About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
     ToolEnd, Tools,
     fault::{self, Fault},
-    json::{self, count, items, text},
+    json::{self, count, items, text, think},
     key, probe,
 };
 use crate::domain::{
@@ -297,12 +297,6 @@ impl Talk {
 
 fn is_subagent(line: &Value) -> bool {
     !text(line, "/parent_tool_use_id").is_empty()
-}
-
-fn think(piece: &str, steps: &mut Vec<Step>) {
-    if !piece.is_empty() {
-        steps.push(Step::Emit(EventBody::Reasoning { text: piece.to_owned() }));
-    }
 }
 
 /// What tools said to the model.

@@ -1,5 +1,6 @@
 //! Reading what a tool prints: whatever is missing or of another type reads as nothing, and nothing grows.
 
+use super::Step;
 use crate::domain::event::{EventBody, LogLevel};
 use serde_json::Value;
 
@@ -44,6 +45,13 @@ pub(super) fn one_line(text: &str) -> String {
         line.push('…');
     }
     line
+}
+
+/// Tells a piece of the model's thinking, unless it is empty.
+pub(super) fn think(piece: &str, steps: &mut Vec<Step>) {
+    if !piece.is_empty() {
+        steps.push(Step::Emit(EventBody::Reasoning { text: piece.to_owned() }));
+    }
 }
 
 /// A log event.

@@ -10,6 +10,7 @@
 //! ```
 
 mod claude;
+mod codex;
 mod fault;
 mod json;
 mod key;
@@ -27,6 +28,7 @@ use utoipa::ToSchema;
 #[rustfmt::skip]
 pub const PROVIDERS: &[&dyn Provider] = &[
     &claude::Claude,
+    &codex::Codex,
 ];
 
 /// The provider of this name.

@@ -4,6 +4,7 @@
 //! all of its own; the snapshots show every step that follows from them.
 
 mod claude;
+mod codex;
 mod hostile;
 mod keys;
 mod probes;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 /// Lines that the tools print, as a start for worse ones.
 fn lines() -> Vec<Vec<u8>> {
-    ["claude/tool.jsonl", "claude/fault-401.jsonl"]
+    ["claude/tool.jsonl", "claude/fault-401.jsonl", "codex/appserver-tool.jsonl", "codex/appserver-fault-cut.jsonl"]
         .iter()
         .flat_map(|name| sample(name).split(|&b| b == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>())
         .collect()

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 #[test]
 fn the_key_is_in_a_header_and_not_in_the_address() {
     let mut seen = String::new();
-    for name in ["claude"] {
+    for name in ["claude", "codex"] {
         let probe = provider(name).probe(&key("canary"));
         assert!(!probe.url.contains("canary"));
         assert!(!format!("{probe:?}").contains("canary"));
