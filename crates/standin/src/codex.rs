@@ -88,7 +88,7 @@ fn responses(request: &Received) -> Reply {
     }
     let call = match &question.answer {
         Answer::Text(_) => None,
-        Answer::Shell(command) => shell_call(&asked.tools, command),
+        Answer::Shell(command) => shell_call(&asked, command),
     };
     if let (Answer::Shell(_), None) = (&question.answer, &call) {
         question.answer = Answer::text("No shell was offered to me.");
@@ -135,10 +135,17 @@ fn shell_output(output: &Value) -> String {
     }
 }
 
-/// A call of whichever shell was offered.
-fn shell_call(tools: &[Value], command: &str) -> Option<Value> {
-    let offered = |name: &str| tools.iter().any(|tool| tool["name"] == name);
-    let (name, arguments) = if offered("exec_command") {
+/// A call of whichever shell was offered: a function of the request's `tools`, or
+/// of the JavaScript that newer models write for `exec`.
+fn shell_call(request: &ResponsesRequest, command: &str) -> Option<Value> {
+    let offered = |name: &str| request.tools.iter().any(|tool| tool["name"] == name);
+    let (name, arguments) = if offers_exec(&request.input) {
+        let script = format!("const r = await tools.exec_command({});\ntext(r.output);", json!({"cmd": command}));
+        return Some(json!({
+            "type": "custom_tool_call", "id": "ctc_standin", "call_id": "call_standin", "name": "exec",
+            "namespace": "functions", "input": script, "status": "completed",
+        }));
+    } else if offered("exec_command") {
         ("exec_command", json!({"cmd": command}))
     } else if offered("shell_command") {
         ("shell_command", json!({"command": command}))
@@ -151,6 +158,13 @@ fn shell_call(tools: &[Value], command: &str) -> Option<Value> {
         "type": "function_call", "id": "fc_standin", "call_id": "call_standin", "name": name,
         "arguments": arguments.to_string(), "status": "completed",
     }))
+}
+
+fn offers_exec(input: &[Value]) -> bool {
+    let added = input.iter().filter(|item| item["type"] == "additional_tools");
+    let spaces = added.filter_map(|item| item["tools"].as_array()).flatten();
+    let tools = spaces.filter_map(|space| space["tools"].as_array()).flatten();
+    tools.into_iter().any(|tool| tool["type"] == "custom" && tool["name"] == "exec")
 }
 
 /// A response, streamed or whole.
@@ -200,17 +214,17 @@ fn script(model: &str, answer: Answer, call: Option<Value>) -> Played {
         }
         (_, call) => {
             let item = call.unwrap_or_default();
-            let added =
-                json!({"output_index": 0, "item": with(&item, json!({"arguments": "", "status": "in_progress"}))});
-            script.head.push(events.next("response.output_item.added", added));
-            let at = json!({"item_id": "fc_standin", "output_index": 0});
-            let arguments = &item["arguments"];
-            script
-                .chunks
-                .push(events.next("response.function_call_arguments.delta", with(&at, json!({"delta": arguments}))));
-            script
-                .tail
-                .push(events.next("response.function_call_arguments.done", with(&at, json!({"arguments": arguments}))));
+            // One event each would do: the tool reads the whole call from the last one.
+            let (field, kind) = if item["type"] == "custom_tool_call" {
+                ("input", "response.custom_tool_call_input")
+            } else {
+                ("arguments", "response.function_call_arguments")
+            };
+            let at = json!({"item_id": item["id"], "output_index": 0});
+            let added = with(&item, json!({field: "", "status": "in_progress"}));
+            script.head.push(events.next("response.output_item.added", json!({"output_index": 0, "item": added})));
+            script.chunks.push(events.next(&format!("{kind}.delta"), with(&at, json!({"delta": item[field]}))));
+            script.tail.push(events.next(&format!("{kind}.done"), with(&at, json!({field: item[field]}))));
             (item, 8)
         }
     };

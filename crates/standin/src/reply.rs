@@ -8,6 +8,10 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 use std::{io, time::Duration};
 
+/// How long a cut waits: a tool that gets the last chunks and the end at once
+/// throws the chunks away, and a cut in mid-answer is what was asked for.
+const BEFORE_CUT: Duration = Duration::from_millis(200);
+
 /// What every provider's file returns.
 pub(crate) type Reply = Response<Body>;
 
@@ -65,7 +69,7 @@ impl Script {
             }
             Some(Fault::Cut) => {
                 beats.extend(chunks.take(half));
-                beats.push(Beat::Cut);
+                beats.extend([Beat::Wait(BEFORE_CUT), Beat::Cut]);
             }
             // The others are answered with a status, before any stream.
             None | Some(Fault::Unauthorized | Fault::RateLimited | Fault::Internal | Fault::Overloaded) => {
