@@ -102,3 +102,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[tokio::test]
+    async fn what_was_read_comes_first_however_little_is_asked_for() {
+        let mut stream = Prefixed::new(Bytes::from_static(b"cdef"), &b"gh"[..]).unread(Bytes::from_static(b"ab"));
+        let mut seen = Vec::new();
+        while let Ok(byte) = stream.read_u8().await {
+            seen.push(byte);
+        }
+        assert_eq!(seen, b"abcdefgh");
+    }
+}

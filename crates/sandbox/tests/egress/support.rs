@@ -13,6 +13,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
@@ -77,7 +78,7 @@ impl Network for FakeNetwork {
 /// The agent's end: programs take the channels that the gateway has dialled.
 pub(crate) struct Sandbox {
     pub(crate) way_out: Attached,
-    channels: tokio::sync::Mutex<mpsc::UnboundedReceiver<UnixStream>>,
+    pub(crate) channels: tokio::sync::Mutex<mpsc::UnboundedReceiver<UnixStream>>,
     pub(crate) dialled: Arc<AtomicUsize>,
 }
 
@@ -217,6 +218,7 @@ pub(crate) fn client_hello(name: &str) -> Vec<u8> {
 /// What is left to read: empty when the other side has closed, cleanly or not.
 pub(crate) async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest).await;
+    let closed = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+    let _ = closed.expect("the other side closes");
     rest
 }
