@@ -67,3 +67,17 @@ fn read_table(path: &str) -> io::Result<String> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn this_host_knows_itself() {
+        let network = SystemNetwork::default();
+        let loopback: IpAddr = [127, 0, 0, 1].into();
+        assert!(network.own_addresses().unwrap().contains(&loopback));
+        let localhost = network.resolve("localhost").await.unwrap();
+        assert!(localhost.iter().all(IpAddr::is_loopback) && !localhost.is_empty(), "{localhost:?}");
+    }
+}
