@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub const MAX_BODY: usize = 256 * 1024;
 
 /// How many records are kept in memory; the oldest are forgotten first.
-pub const MAX_RECORDS: usize = 10_000;
+pub const MAX_RECORDS: usize = 1_000;
 
 /// Headers that carry a credential.
 const SECRET: [&str; 5] = ["authorization", "x-api-key", "x-goog-api-key", "cookie", "proxy-authorization"];

@@ -1,0 +1,24 @@
+//! The stand-in as a tool meets it: CONNECT, TLS with its authority, HTTP.
+#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test itself does")]
+
+mod claude;
+mod client;
+mod codex;
+mod gemini;
+mod proxy;
+
+use client::{Answered, Client};
+use polydev_standin::{Options, Standin};
+use serde_json::Value;
+
+async fn start() -> (Standin, Client) {
+    let standin = Standin::start(Options::default()).await.unwrap();
+    let client = Client::of(&standin);
+    (standin, client)
+}
+
+/// The JSON of every `data:` line.
+fn events(answered: &Answered) -> Vec<Value> {
+    let lines = answered.text.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
