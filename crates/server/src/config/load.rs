@@ -4,7 +4,10 @@ use super::{
     Config, Driver, Egress, Env, Flags, Image, Kv, Log, LogFormat, LogLevel, Login, Pool, Problem, Problems, Provider,
     Runs, Sandbox, Server, Store, Vault, settings::Settings,
 };
-use crate::vault::{KeySource, MasterKey};
+use crate::{
+    providers::PROVIDERS,
+    vault::{KeySource, MasterKey},
+};
 use polydev_sandbox::driver::{Cpus, Limits};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
@@ -257,10 +260,15 @@ fn runs(from: &mut Settings) -> Runs {
 fn providers(from: &mut Settings) -> BTreeMap<String, Provider> {
     let mut providers = BTreeMap::new();
     for key in from.unread_below("providers") {
-        let mut parts = key.splitn(3, '.').skip(1);
-        let (Some(name), Some("login")) = (parts.next(), parts.next()) else { continue };
+        let Some((name, "login")) = key.split_once('.').and_then(|(_, rest)| rest.rsplit_once('.')) else {
+            from.refuse(&key, "is no key that polydev knows; a provider has the key `login`");
+            continue;
+        };
         if crate::providers::by_name(name).is_none() {
-            continue; // left unread, and so reported as unknown
+            let names = PROVIDERS.iter().map(|provider| format!("`{}`", provider.about().name));
+            let names = names.collect::<Vec<_>>().join(", ");
+            from.refuse(&key, format!("`{name}` is no provider that polydev knows; the providers are {names}"));
+            continue;
         }
         let login = from.parsed(&key).unwrap_or(Switch(true)).0;
         providers.insert(name.to_owned(), Provider { login });

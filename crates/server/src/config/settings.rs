@@ -58,6 +58,12 @@ impl Settings {
         self.given.keys().filter(|key| key.starts_with(&prefix)).cloned().collect()
     }
 
+    /// Reads a key to refuse it, whatever its value is.
+    pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
+        self.given.remove(key);
+        self.problem(key, message);
+    }
+
     fn take(&mut self, key: &str) -> Option<Given> {
         self.known.push(key.to_owned());
         self.given.remove(key)
@@ -254,7 +260,7 @@ fn kind(value: &toml::Value) -> &'static str {
     match value {
         toml::Value::String(_) => "a string",
         toml::Value::Integer(_) => "a whole number",
-        toml::Value::Float(_) => "a number",
+        toml::Value::Float(_) => "a fraction",
         toml::Value::Boolean(_) => "a boolean",
         toml::Value::Datetime(_) => "a date",
         toml::Value::Array(_) => "a list",

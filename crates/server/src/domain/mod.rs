@@ -1,6 +1,8 @@
 //! What the server is about, free of HTTP, SQL and sandboxes.
 
+pub mod connections;
 pub mod event;
 pub mod failure;
 pub mod id;
+pub mod people;
 pub mod time;

@@ -10,8 +10,10 @@
 //!   PostgreSQL   read(), write() ─► one pool
 //! ```
 
+pub mod credentials;
 mod error;
 mod migrate;
+pub mod people;
 
 pub use error::StoreError;
 
@@ -160,7 +162,9 @@ impl Store {
 pub fn sqlite_url(path: &Path) -> String {
     // The encoding of sqlx leaves `%` as it is, its decoding does not.
     let path = path.to_string_lossy().replace('%', "%25");
-    SqliteConnectOptions::new().filename(path).to_url_lossy().into()
+    let mut url = SqliteConnectOptions::new().filename(path).to_url_lossy();
+    url.set_query(None);
+    url.into()
 }
 
 /// The file of a SQLite address; none if it is another database's.

@@ -1,5 +1,9 @@
 //! The integration tests of the server: one binary, one module for each part.
 
+mod config;
+mod connections;
+mod people;
 mod providers;
 mod store;
 mod support;
+mod vault;

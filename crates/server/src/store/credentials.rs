@@ -1,0 +1,144 @@
+//! Connections: sealed credentials and what is known of them.
+
+use super::{Store, StoreError};
+use sqlx::FromRow;
+
+/// The table, as the vault binds secrets to it.
+pub const TABLE: &str = "encrypted_credentials";
+
+/// A row of `encrypted_credentials`.
+#[derive(Debug, Clone, FromRow)]
+#[expect(missing_docs, reason = "the migration describes the columns")]
+pub struct CredentialRow {
+    pub id: String,
+    pub user_id: String,
+    pub provider: String,
+    pub encrypted_data: Vec<u8>,
+    pub version: i64,
+    pub status: String,
+    pub method: String,
+    pub account: Option<String>,
+    pub plan: Option<String>,
+    pub error: Option<String>,
+    pub connected_at: i64,
+    pub expires_at: Option<i64>,
+}
+
+/// What a new credential says of itself.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "the migration describes the columns")]
+pub struct Described<'a> {
+    pub method: &'a str,
+    pub account: Option<&'a str>,
+    pub plan: Option<&'a str>,
+    pub expires_at: Option<i64>,
+}
+
+/// Stores a credential, as a new row or a new version of the one there is. `seal` is given the row's id,
+/// because what is sealed is bound to it.
+///
+/// # Errors
+/// The database does not answer, or `seal` refuses.
+pub async fn put<E: From<StoreError>>(
+    store: &Store,
+    (user_id, provider): (&str, &str),
+    described: &Described<'_>,
+    now: i64,
+    seal: impl FnOnce(&str) -> Result<Vec<u8>, E>,
+) -> Result<CredentialRow, E> {
+    let mut transaction = store.begin().await?;
+    // The row first: whoever stores the same credential at the same time waits here.
+    sqlx::query(
+        "INSERT INTO encrypted_credentials
+             (id, user_id, provider, encrypted_data, version, status, method, created_at, connected_at, updated_at)
+         VALUES ($1, $2, $3, $4, 0, 'active', $5, $6, $6, $6)
+         ON CONFLICT (user_id, provider) DO NOTHING",
+    )
+    .bind(crate::domain::id::new("crd"))
+    .bind(user_id)
+    .bind(provider)
+    .bind(Vec::<u8>::new())
+    .bind(described.method)
+    .bind(now)
+    .execute(&mut *transaction)
+    .await
+    .map_err(StoreError::from)?;
+    let id: String = sqlx::query_scalar("SELECT id FROM encrypted_credentials WHERE user_id = $1 AND provider = $2")
+        .bind(user_id)
+        .bind(provider)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(StoreError::from)?;
+    let sealed = seal(&id)?;
+    let update = "UPDATE encrypted_credentials
+                  SET encrypted_data = $2, version = version + 1, status = 'active', method = $3, account = $4,
+                      plan = $5, error = NULL, connected_at = $6, updated_at = $6, expires_at = $7
+                  WHERE id = $1 RETURNING *";
+    let row = sqlx::query_as(update)
+        .bind(&id)
+        .bind(sealed)
+        .bind(described.method)
+        .bind(described.account)
+        .bind(described.plan)
+        .bind(now)
+        .bind(described.expires_at)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(StoreError::from)?;
+    transaction.commit().await.map_err(StoreError::from)?;
+    Ok(row)
+}
+
+/// A user's credential for a provider.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn get(store: &Store, user_id: &str, provider: &str) -> Result<Option<CredentialRow>, StoreError> {
+    let select = "SELECT * FROM encrypted_credentials WHERE user_id = $1 AND provider = $2";
+    Ok(sqlx::query_as(select).bind(user_id).bind(provider).fetch_optional(store.read()).await?)
+}
+
+/// All credentials of a user, newest first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list(store: &Store, user_id: &str) -> Result<Vec<CredentialRow>, StoreError> {
+    let select = "SELECT * FROM encrypted_credentials WHERE user_id = $1 ORDER BY connected_at DESC, id DESC";
+    Ok(sqlx::query_as(select).bind(user_id).fetch_all(store.read()).await?)
+}
+
+/// Any credential, the oldest first: one is enough to see whether the master key is theirs.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn any(store: &Store) -> Result<Option<CredentialRow>, StoreError> {
+    let select = "SELECT * FROM encrypted_credentials ORDER BY created_at, id LIMIT 1";
+    Ok(sqlx::query_as(select).fetch_optional(store.read()).await?)
+}
+
+/// Forgets a credential. Says whether there was one.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn delete(store: &Store, user_id: &str, provider: &str) -> Result<bool, StoreError> {
+    let delete = "DELETE FROM encrypted_credentials WHERE user_id = $1 AND provider = $2";
+    Ok(sqlx::query(delete).bind(user_id).bind(provider).execute(store.write()).await?.rows_affected() > 0)
+}
+
+/// Notes that the provider refuses this version of a credential, and why (JSON). Says whether that
+/// version is still the one that is kept, and in use.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn refuse(
+    store: &Store,
+    (user_id, provider): (&str, &str),
+    version: i64,
+    error: &str,
+    now: i64,
+) -> Result<bool, StoreError> {
+    let update = "UPDATE encrypted_credentials SET status = 'needs_reconnect', error = $4, updated_at = $5
+                  WHERE user_id = $1 AND provider = $2 AND version = $3 AND status IN ('active', 'expiring')";
+    let update = sqlx::query(update).bind(user_id).bind(provider).bind(version).bind(error).bind(now);
+    Ok(update.execute(store.write()).await?.rows_affected() > 0)
+}
