@@ -58,7 +58,7 @@ pub(super) fn check(about: &About, own: Kind, key: &str) -> Result<(), Failure> 
             "copy the key again, without what stands around it",
         );
     }
-    if !key.is_ascii() {
+    if !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~+/=:".contains(&b)) {
         return bad(
             format!("the API key of `{name}` has a character that no key has"),
             "copy the key again, from where the provider shows it",

@@ -12,6 +12,7 @@
 mod claude;
 mod codex;
 mod fault;
+mod gemini;
 mod json;
 mod key;
 mod probe;
@@ -29,6 +30,7 @@ use utoipa::ToSchema;
 pub const PROVIDERS: &[&dyn Provider] = &[
     &claude::Claude,
     &codex::Codex,
+    &gemini::Gemini,
 ];
 
 /// The provider of this name.

@@ -5,6 +5,7 @@
 
 mod claude;
 mod codex;
+mod gemini;
 mod hostile;
 mod keys;
 mod probes;

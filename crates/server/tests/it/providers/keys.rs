@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 fn what_cannot_be_a_key_is_refused_with_a_hint() {
     let long = "k".repeat(1025);
     let mut seen = String::new();
-    for name in ["claude", "codex"] {
+    for name in ["claude", "codex", "gemini"] {
         for key in [
             "sk-ant-api03-abc",
             "sk-proj-abc",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 #[test]
 fn the_key_is_in_a_header_and_not_in_the_address() {
     let mut seen = String::new();
-    for name in ["claude", "codex"] {
+    for name in ["claude", "codex", "gemini"] {
         let probe = provider(name).probe(&key("canary"));
         assert!(!probe.url.contains("canary"));
         assert!(!format!("{probe:?}").contains("canary"));
@@ -22,8 +22,22 @@ fn the_key_is_in_a_header_and_not_in_the_address() {
 #[test]
 fn answers_mean_models_or_a_failure() {
     let error = r#"{"error":{"message":"words of the provider"}}"#;
-    let models =
-        [("claude", r#"{"data":[{"id":"claude-opus-5-5","display_name":"Claude Opus 5.5"},{"id":"x y"},{"id":7},5]}"#)];
+    let bad_key = r#"{"error":{"code":400,"message":"API key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}"#;
+    let models = [
+        ("claude", r#"{"data":[{"id":"claude-opus-5-5","display_name":"Claude Opus 5.5"},{"id":"x y"},{"id":7},5]}"#),
+        (
+            "codex",
+            r#"{"data":[{"id":"gpt-6.1-sol"},{"id":"gpt-5-codex"},{"id":"gpt-4o"},{"id":"gpt-6-audio"},{"id":"dall-e-3"}]}"#,
+        ),
+        (
+            "gemini",
+            r#"{"models":[
+                {"name":"models/gemini-2.5-pro","displayName":"Gemini 2.5 Pro","supportedGenerationMethods":["generateContent"]},
+                {"name":"models/gemini-2.5-flash-preview-tts","supportedGenerationMethods":["generateContent"]},
+                {"name":"models/gemini-embedding-001","supportedGenerationMethods":["embedContent"]},
+                {"name":"models/gemma-3","supportedGenerationMethods":["generateContent"]}]}"#,
+        ),
+    ];
     let mut seen = String::new();
     for (name, list) in models {
         for (status, body) in [
@@ -31,6 +45,7 @@ fn answers_mean_models_or_a_failure() {
             (200, "[]"),
             (200, "<html>"),
             (400, error),
+            (400, bad_key),
             (401, error),
             (403, "no"),
             (404, ""),

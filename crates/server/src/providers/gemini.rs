@@ -1,0 +1,308 @@
+//! Gemini CLI. Measured with 0.61.0; `docs/providers.md` says how.
+//!
+//! ```text
+//!   init ─► (message tool_use tool_result error)* ─► result
+//!            a piece of the answer                    the end, good or bad
+//! ```
+//!
+//! What the model says before and after it has used tools is one answer, joined
+//! by an empty line. The tool does not print what the model thinks.
+
+use super::{
+    About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
+    ToolEnd, Tools,
+    fault::{self, Fault},
+    json::{self, count, items, text},
+    key, probe,
+};
+use crate::domain::{
+    event::{EventBody, LogLevel, Usage},
+    failure::Failure,
+    time,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+
+static ABOUT: About = About {
+    name: "gemini",
+    label: "Gemini CLI",
+    methods: &[Method::ApiKey],
+    // The tool's own stable default. Without a model it would ask another one which to take.
+    default_model: "gemini-2.5-pro",
+    policy_text: "Google serves Gemini CLI by API key, Vertex AI and Code Assist Standard or Enterprise; \
+                  individual accounts (free, AI Pro, Ultra) are no longer served since 18 June 2026.",
+    policy_url: "https://ai.google.dev/gemini-api/terms",
+    hosts: &["generativelanguage.googleapis.com"],
+};
+
+/// The exit status when the tool has no login that works.
+const EXIT_AUTHENTICATION: i32 = 41;
+
+/// Gemini CLI, by API key.
+#[derive(Debug)]
+pub(super) struct Gemini;
+
+impl Provider for Gemini {
+    fn about(&self) -> &About {
+        &ABOUT
+    }
+
+    fn check_api_key(&self, key: &str) -> Result<(), Failure> {
+        key::check(&ABOUT, key::Kind::Google, key)
+    }
+
+    fn probe(&self, credential: &Credential) -> ProbeRequest {
+        let Credential::ApiKey(key) = credential;
+        ProbeRequest {
+            url: "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000".to_owned(),
+            headers: vec![("x-goog-api-key", key.clone())],
+        }
+    }
+
+    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure> {
+        let answer = probe::answer(&ABOUT, status, body, key_is_refused)?;
+        Ok(probe::models(items(&answer, "/models"), |m| {
+            let id = text(m, "/name").strip_prefix("models/")?;
+            can_converse(id, m).then(|| probe::model(id, text(m, "/displayName"))).flatten()
+        }))
+    }
+
+    fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure> {
+        let Credential::ApiKey(key) = credential;
+        let mut files = vec![
+            // No character of a key needs quoting: `key::check`.
+            file(".gemini/.env", format!("GEMINI_API_KEY={}\n", key.expose_secret()).into()),
+            file(".gemini/settings.json", settings(prompt.tools).to_string().into()),
+        ];
+        if let Some(system) = &prompt.system {
+            // The tool adds this file to its own system prompt.
+            files.push(file(".gemini/GEMINI.md", system.as_str().into()));
+        }
+        let model = prompt.model.as_deref().unwrap_or(ABOUT.default_model);
+        let approval = match prompt.tools {
+            Tools::All => "yolo",
+            Tools::None => "default",
+        };
+        Ok(Invocation {
+            files,
+            argv: vec![
+                "gemini".into(),
+                "--output-format=stream-json".into(),
+                format!("--approval-mode={approval}"),
+                format!("--model={model}"),
+            ],
+            // It would start itself a second time with more memory: 0.7 CPU seconds.
+            env: vec![("GEMINI_CLI_NO_RELAUNCH", "true".into())],
+            // An argument holds 128 KiB at most, a prompt may be larger.
+            stdin: Some(prompt.text.clone()),
+            interactive: false,
+        })
+    }
+
+    fn dialogue(&self, _prompt: &Prompt) -> Box<dyn Dialogue> {
+        Box::new(Talk::default())
+    }
+}
+
+fn file(path: &'static str, content: SecretString) -> HomeFile {
+    HomeFile { path, mode: 0o600, content }
+}
+
+/// No questions, no telemetry, no updates.
+fn settings(tools: Tools) -> Value {
+    let mut settings = json!({
+        "security": {
+            "auth": { "selectedType": "gemini-api-key" },
+            "folderTrust": { "enabled": false },
+        },
+        "general": {
+            "enableAutoUpdate": false,
+            "enableAutoUpdateNotification": false,
+            // The tool's own ten attempts take many minutes; who asked may ask again.
+            "maxAttempts": 3,
+        },
+        "privacy": { "usageStatisticsEnabled": false },
+        "telemetry": { "enabled": false },
+        "ide": { "enabled": false },
+    });
+    match tools {
+        Tools::All => {}
+        Tools::None => settings["tools"] = json!({ "core": [] }),
+    }
+    settings
+}
+
+/// Google answers a bad key with 400 and a reason.
+fn key_is_refused(body: &Value) -> bool {
+    items(body, "/error/details").iter().any(|d| text(d, "/reason") == "API_KEY_INVALID")
+        || text(body, "/error/message").contains("API key not valid")
+}
+
+/// Whether a model of Google's list answers prompts with text.
+fn can_converse(id: &str, model: &Value) -> bool {
+    const OTHERS: [&str; 6] = ["tts", "image", "audio", "live", "embedding", "robotics"];
+    id.starts_with("gemini-")
+        && items(model, "/supportedGenerationMethods").iter().any(|m| m == "generateContent")
+        && !OTHERS.iter().any(|other| id.contains(other))
+}
+
+/// How far the tool has got.
+#[derive(Debug, Default)]
+struct Talk {
+    ended: bool,
+    /// Some of the answer has been told.
+    spoke: bool,
+    /// Some of it since the last use of a tool.
+    goes_on: bool,
+    /// The calls that have been told.
+    calls: HashSet<String>,
+    /// The last fault that was told.
+    fault: String,
+}
+
+impl Dialogue for Talk {
+    fn line(&mut self, line: &[u8]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !self.ended
+            && let Some(line) = json::parse(line)
+        {
+            match text(&line, "/type") {
+                "message" if text(&line, "/role") == "assistant" => self.say(&line, &mut steps),
+                "tool_use" => self.call(&line, &mut steps),
+                "tool_result" => tool_result(&line, &mut steps),
+                "error" => self.notice(&line, &mut steps),
+                "result" => self.result(&line, &mut steps),
+                _ => {}
+            }
+        }
+        steps
+    }
+
+    fn exit(&mut self, end: &ToolEnd) -> Outcome {
+        Outcome::Failed(if end.code == Some(EXIT_AUTHENTICATION) {
+            let said = end.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            Fault::Refused.failure(&ABOUT, said)
+        } else {
+            fault::crashed(&ABOUT, end)
+        })
+    }
+}
+
+impl Talk {
+    fn say(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        let piece = text(line, "/content");
+        // A message as a whole repeats its pieces.
+        if piece.is_empty() || (line["delta"] != true && self.goes_on) {
+            return;
+        }
+        let gap = self.spoke && !self.goes_on;
+        let text = if gap { format!("\n\n{piece}") } else { piece.to_owned() };
+        self.spoke = true;
+        self.goes_on = true;
+        steps.push(Step::Emit(EventBody::Text { text }));
+    }
+
+    fn call(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        self.goes_on = false;
+        let id = text(line, "/tool_id").to_owned();
+        if self.calls.insert(id.clone()) {
+            let name = text(line, "/tool_name").to_owned();
+            let input = json::input(&line["parameters"]);
+            steps.push(Step::Emit(EventBody::ToolCall { id, name, input }));
+        }
+    }
+
+    fn notice(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        let said = text(line, "/message");
+        if text(line, "/severity") == "error" {
+            said.clone_into(&mut self.fault);
+        }
+        steps.push(Step::Emit(json::log(LogLevel::Warn, said)));
+    }
+
+    fn result(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        self.ended = true;
+        let usage = usage(line);
+        if (usage.input_tokens, usage.output_tokens) != (0, 0) {
+            steps.push(Step::Emit(EventBody::Usage(usage)));
+        }
+        steps.push(Step::End(if text(line, "/status") == "success" {
+            Outcome::Answered { usage: Some(usage) }
+        } else {
+            let said = text(line, "/error/message");
+            Outcome::Failed(failure(if said.is_empty() { &self.fault } else { said }, line))
+        }));
+    }
+}
+
+/// What a tool said to the model.
+fn tool_result(line: &Value, steps: &mut Vec<Step>) {
+    let said = match text(line, "/output") {
+        "" => text(line, "/error/message"),
+        output => output,
+    };
+    let (output, truncated) = json::cut(said, json::MAX_OUTPUT);
+    steps.push(Step::Emit(EventBody::ToolResult {
+        id: text(line, "/tool_id").to_owned(),
+        ok: text(line, "/status") == "success",
+        output,
+        truncated,
+    }));
+}
+
+/// Why there is no answer. The tool puts into `[API Error: …]` the provider's own JSON, or words.
+fn failure(said: &str, line: &Value) -> Failure {
+    let said = match said.split_once("[API Error: ") {
+        Some((_, inner)) => inner.rsplit_once(']').map_or(inner, |(inner, _)| inner),
+        None => said,
+    };
+    let inner = json::parse(said.as_bytes()).unwrap_or_default();
+    let status = u16::try_from(count(&inner, "/error/code")).unwrap_or_default();
+    let fault = match Fault::of_status(status) {
+        _ if key_is_refused(&inner) => Fault::Refused,
+        Some(fault) => fault,
+        None => fault_of(said),
+    };
+    let told = text(&inner, "/error/message");
+    let mut failure = fault.failure(&ABOUT, if told.is_empty() { said } else { told });
+    if fault == Fault::RateLimited {
+        failure.retry_at = retry_at(&inner, said, text(line, "/timestamp"));
+    }
+    failure
+}
+
+/// When the provider will take requests again: so many seconds after the line was printed.
+fn retry_at(error: &Value, said: &str, printed: &str) -> Option<String> {
+    let told = items(error, "/error/details").iter().find_map(|d| d["retryDelay"].as_str());
+    let delay = told.or_else(|| said.split_once("retry after ").map(|(_, delay)| delay))?;
+    let seconds: i64 = delay.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    let printed: jiff::Timestamp = printed.parse().ok()?;
+    let after = seconds.checked_mul(1000)?.checked_add(printed.as_millisecond())?;
+    Some(time::rfc3339(after))
+}
+
+/// Which fault words tell of that come without a status.
+fn fault_of(said: &str) -> Fault {
+    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if has(&["quota", "rate limit", "Too Many Requests", "retry after"]) {
+        Fault::RateLimited
+    } else if has(&["is not found", "ModelNotFound"]) {
+        Fault::NoModel
+    } else if has(&["overloaded", "internal error", "unavailable", "terminated", "fetch failed"]) {
+        Fault::Unavailable
+    } else if has(&["blocked", "safety", "token count"]) {
+        Fault::BadRequest
+    } else {
+        Fault::Tool
+    }
+}
+
+fn usage(line: &Value) -> Usage {
+    Usage {
+        input_tokens: count(line, "/stats/input_tokens"),
+        output_tokens: count(line, "/stats/output_tokens"),
+        cached_tokens: count(line, "/stats/cached"),
+        cost_usd: None,
+    }
+}
