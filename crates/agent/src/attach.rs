@@ -37,9 +37,11 @@ pub(crate) async fn serve(agent: &Agent, stream: &mut Stream, attach: Attach) ->
 
     let (reader, writer) = stream.split();
     tokio::select! {
+        // First of all, so that what wakes this attachment is left to the one that took over.
+        biased;
+        _ = taken_over => Ok(()),
         sent = send(&job, from, writer) => sent,
         read = receive(&job, reader) => read,
-        _ = taken_over => Ok(()),
     }
 }
 

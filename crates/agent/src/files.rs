@@ -43,7 +43,7 @@ pub(crate) async fn write(root: &Root, stream: &mut Stream, wanted: &WriteFile) 
     if wanted.mode & !MODE_BITS != 0 {
         return Err(refuse(ErrorCode::Invalid, format!("`{:o}` is not a mode", wanted.mode)).into());
     }
-    let path = root.resolve(&wanted.path)?;
+    let path = root.resolve_file(&wanted.path)?;
     let (mut draft, mut file) = Draft::beside(&path).map_err(|e| io_error(&wanted.path, &e))?;
     answer(stream, Answer::Done).await?;
 
@@ -75,7 +75,7 @@ struct Draft(Option<PathBuf>);
 impl Draft {
     fn beside(path: &Path) -> io::Result<(Self, File)> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let folder = path.parent().filter(|_| path.file_name().is_some()).ok_or(Errno::ISDIR)?;
+        let folder = path.parent().ok_or(Errno::ISDIR)?;
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let name = format!(".polydev-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let draft = folder.join(name);
@@ -102,7 +102,7 @@ impl Drop for Draft {
 
 /// Sends a part of a file.
 pub(crate) async fn read(root: &Root, stream: &mut Stream, wanted: &ReadFile) -> Result<(), Ended> {
-    let path = root.resolve(&wanted.path)?;
+    let path = root.resolve_file(&wanted.path)?;
     let (mut file, meta) = open(&path).map_err(|e| io_error(&wanted.path, &e))?;
     let total = meta.len();
     let rest = total.checked_sub(wanted.offset).ok_or_else(|| {

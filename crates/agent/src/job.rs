@@ -54,6 +54,8 @@ pub(crate) struct Job {
     terminal: RefCell<Option<Rc<Source>>>,
     /// Poked when there is something to tell an attachment.
     pub(crate) changed: Notify,
+    /// Told to all when everything of the job is over.
+    over: Notify,
     /// Dropping it ends the attachment that holds the other end.
     pub(crate) attached: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -69,8 +71,16 @@ impl Job {
         if self.drained() {
             self.terminal.take();
             self.stdin.replace(Stdin::Closed);
+            self.over.notify_waiters();
         }
         self.changed.notify_one();
+    }
+
+    /// Waits until it is drained.
+    pub(crate) async fn over(&self) {
+        while !self.drained() {
+            self.over.notified().await;
+        }
     }
 
     /// Tells its terminal the new size.
@@ -270,6 +280,7 @@ fn spawn(mut command: Command, exec: Exec, stdin: Stdin, terminal: Option<Rc<Sou
         stdin: RefCell::new(stdin),
         terminal: RefCell::new(terminal),
         changed: Notify::new(),
+        over: Notify::new(),
         attached: RefCell::new(None),
     }))
 }

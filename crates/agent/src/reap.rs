@@ -16,22 +16,24 @@ const BATCH: usize = 128;
 /// written down in one turn of this thread, and collected in another.
 pub(crate) async fn run(agent: Rc<Agent>, mut deaths: Signal) {
     loop {
-        let mut count = 0;
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            agent.jobs.ended(pid.as_raw_nonzero().get(), exit(status));
-            count += 1;
-            if count % BATCH == 0 {
-                agent.reaped.notify_waiters();
-                tokio::task::yield_now().await;
-            }
-        }
-        if count > 0 {
-            agent.reaped.notify_waiters();
+        while collect(&agent) == BATCH {
+            tokio::task::yield_now().await;
         }
         if deaths.recv().await.is_none() {
             return;
         }
     }
+}
+
+/// Collects those that are dead now, at most a batch. Tells how many there were.
+pub(crate) fn collect(agent: &Agent) -> usize {
+    let dead = std::iter::from_fn(|| wait(WaitOptions::NOHANG).ok().flatten());
+    let ended = dead.take(BATCH).map(|(pid, status)| agent.jobs.ended(pid.as_raw_nonzero().get(), exit(status)));
+    let count = ended.count();
+    if count > 0 {
+        agent.reaped.notify_waiters();
+    }
+    count
 }
 
 fn exit(status: WaitStatus) -> Exit {

@@ -25,6 +25,15 @@ impl Root {
         }
         Ok(self.0.join(below))
     }
+
+    /// The same for a file, which the root itself is not.
+    pub(crate) fn resolve_file(&self, path: &str) -> Result<PathBuf, AgentError> {
+        let resolved = self.resolve(path)?;
+        if resolved == self.0 {
+            return Err(refuse(ErrorCode::NotAFile, format!("`{path}`: not a regular file")));
+        }
+        Ok(resolved)
+    }
 }
 
 #[cfg(test)]
@@ -36,6 +45,7 @@ mod tests {
         let root = Root::new("/srv/box".into());
         assert_eq!(root.resolve("/a/./b").unwrap(), Path::new("/srv/box/a/b"));
         assert_eq!(root.resolve("/").unwrap(), Path::new("/srv/box"));
+        assert_eq!(root.resolve_file("/.").unwrap_err().code, ErrorCode::NotAFile);
         for bad in ["a", "", "/../etc", "/a/../../b", "/a\0b"] {
             assert_eq!(root.resolve(bad).unwrap_err().code, ErrorCode::Invalid, "{bad:?}");
         }

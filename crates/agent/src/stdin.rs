@@ -27,11 +27,14 @@ pub(crate) enum Stdin {
 pub(crate) async fn serve(agent: &Agent, stream: &mut Stream, name: &str) -> Result<(), Ended> {
     let job = agent.jobs.get(name)?;
     let (sink, after) = take(&job)?;
-    let copied = async {
+    let copy = async {
         answer(stream, Answer::Done).await?;
         copy(stream, &sink).await
     };
-    let copied = copied.await;
+    let copied = tokio::select! {
+        copied = copy => copied,
+        () = job.over() => Ok(()),
+    };
     if !job.drained() {
         job.stdin.replace(after);
     }

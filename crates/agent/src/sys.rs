@@ -17,9 +17,15 @@ pub(crate) fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// nothing of whoever started the agent reaches the jobs. SIGPIPE stays
 /// ignored here; `Command` gives it back to what it starts.
 pub(crate) fn default_signals() {
+    // All zero is the default action in the kernel's own form, which unlike libc's also reaches the signals
+    // that libc keeps to itself. There is nothing of them yet to disturb: this is the only thread.
+    let default = [0_u64; 4];
     for signal in (1..=SIGNAL_MAX).filter(|s| *s != libc::SIGPIPE) {
-        // SAFETY: no handler is installed. The numbers that may not be changed are refused, which is harmless.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: no handler is installed, and `default` is as long as the kernel's `sigaction`, whose mask has
+        // 8 bytes. The numbers that may not be changed are refused, which is harmless.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8_usize)
+        };
     }
     // SAFETY: the set is a plain value that `sigemptyset` fills before it is read.
     unsafe {

@@ -8,16 +8,12 @@
 use crate::{
     agent::Agent,
     job::{Job, MARK},
+    reap,
     refuse::refuse,
 };
 use polydev_proto::{AgentError, ErrorCode};
 use rustix::process::{Pid, Signal, getpid, kill_process};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    io::Read,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io::Read, time::Duration};
 use tokio::time::{Instant, timeout};
 
 /// How long a tree may take to die: a process in an uninterruptible call, or one that forks faster than it is killed.
@@ -25,6 +21,10 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// After how long the tree is looked at again when nothing was reaped.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How often in a row nothing must be found. /proc is read process by process: one whose parent ends meanwhile may be
+/// overlooked once.
+const LOOKS_WITHOUT: u32 = 2;
 
 /// The most that is read of a process's environment.
 const ENVIRON_MAX: u64 = 256 * 1024;
@@ -36,7 +36,7 @@ pub(crate) async fn signal(agent: &Agent, wanted: &polydev_proto::Signal) -> Res
     let signal = Signal::from_named_raw(wanted.signal)
         .ok_or_else(|| refuse(ErrorCode::Invalid, format!("there is no signal {}", wanted.signal)))?;
     if wanted.tree {
-        return Ok(send(agent, signal, || of_job(&job)).await);
+        return Ok(send(agent, signal, |sandbox| of_job(sandbox, &job)).await);
     }
     Ok(match job.exit.get() {
         None => u32::from(kill(job.started.pid, signal)),
@@ -46,20 +46,30 @@ pub(crate) async fn signal(agent: &Agent, wanted: &polydev_proto::Signal) -> Res
 
 /// Kills every process of the sandbox.
 pub(crate) async fn end_everything(agent: &Agent) {
-    send(agent, Signal::KILL, || alive(&descendants(&table()))).await;
+    send(agent, Signal::KILL, Table::clone).await;
 }
 
-async fn send(agent: &Agent, signal: Signal, members: impl Fn() -> Vec<i32>) -> u32 {
-    let mut got: BTreeSet<i32> = BTreeSet::new();
+async fn send(agent: &Agent, signal: Signal, members: impl Fn(&Table) -> Table) -> u32 {
+    let mut got = Table::new();
     let deadline = Instant::now() + KILL_WAIT;
+    let mut looks_without = 0;
     loop {
-        let found = members();
-        got.extend(found.iter().filter(|pid| kill(**pid, signal)));
-        if signal != Signal::KILL || found.is_empty() || Instant::now() >= deadline {
+        let sandbox = descendants(&table());
+        let mut found = members(&sandbox);
+        // One that is ending has lost its environment already, and the mark with it.
+        found.extend(sandbox.iter().filter(|(pid, p)| got.get(*pid).is_some_and(|known| known.born == p.born)));
+        found.retain(|_, p| !p.dead);
+        looks_without = if found.is_empty() { looks_without + 1 } else { 0 };
+        got.extend(found.iter().filter(|(pid, _)| kill(**pid, signal)));
+        if signal != Signal::KILL || looks_without == LOOKS_WITHOUT || Instant::now() >= deadline {
+            // Whoever looks at the sandbox next shall not find the dead.
+            while reap::collect(agent) > 0 {}
             return got.len() as u32;
         }
-        // The dead come to the agent to be reaped, and what they forked before they died shows itself.
-        let _ = timeout(LOOK_AGAIN, agent.reaped.notified()).await;
+        if !found.is_empty() {
+            // The dead come to the agent to be reaped, and what they forked before they died shows itself.
+            let _ = timeout(LOOK_AGAIN, agent.reaped.notified()).await;
+        }
     }
 }
 
@@ -72,16 +82,17 @@ fn kill(pid: i32, signal: Signal) -> bool {
 struct Process {
     parent: i32,
     session: i32,
+    /// When it was started, in the kernel's ticks: with its number, which process it is.
+    born: u64,
     /// It has ended and waits to be reaped.
     dead: bool,
 }
 
 type Table = BTreeMap<i32, Process>;
 
-fn of_job(job: &Job) -> Vec<i32> {
-    let sandbox = descendants(&table());
+fn of_job(sandbox: &Table, job: &Job) -> Table {
     let mark = format!("{MARK}={}", job.name);
-    alive(&tree(&sandbox, job.started.pid, job.exit.get().is_some(), |pid| has_mark(pid, mark.as_bytes())))
+    tree(sandbox, job.started.pid, job.exit.get().is_some(), |pid| has_mark(pid, mark.as_bytes()))
 }
 
 /// The part of `sandbox` that is a job's tree. The number of a process that
@@ -117,10 +128,6 @@ fn close(table: &Table, found: &mut Table) {
     }
 }
 
-fn alive(table: &Table) -> Vec<i32> {
-    table.iter().filter(|(_, p)| !p.dead).map(|(pid, _)| *pid).collect()
-}
-
 fn table() -> Table {
     let Ok(entries) = fs::read_dir("/proc") else { return Table::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -134,7 +141,8 @@ fn parse(stat: &str) -> Option<Process> {
     let number = |at: usize| fields.get(at)?.parse::<i32>().ok();
     // A process whose first thread has ended while others run looks dead but is not.
     let dead = matches!(*fields.first()?, "Z" | "X") && number(17)? <= 1;
-    Some(Process { parent: number(1)?, session: number(3)?, dead })
+    let born = fields.get(19)?.parse().ok()?;
+    Some(Process { parent: number(1)?, session: number(3)?, born, dead })
 }
 
 fn has_mark(pid: i32, mark: &[u8]) -> bool {
@@ -150,7 +158,7 @@ mod tests {
     use super::*;
 
     fn process(parent: i32, session: i32) -> Process {
-        Process { parent, session, dead: false }
+        Process { parent, session, born: 99, dead: false }
     }
 
     #[test]

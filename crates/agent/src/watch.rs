@@ -92,10 +92,7 @@ impl Watch {
             return Err(refuse(ErrorCode::TooLarge, format!("{} rules, at most {RULES_MAX} are allowed", rules.len())));
         }
         let watched = |rule: WatchRule| {
-            let path = root.resolve(&rule.path)?;
-            if path.file_name().is_none() {
-                return Err(refuse(ErrorCode::NotAFile, format!("`{}`: not a regular file", rule.path)));
-            }
+            let path = root.resolve_file(&rule.path)?;
             let quiet = Quiet::new(Duration::from_millis(rule.quiet_ms));
             Ok(Watched { rule, path, quiet, folder: None, announced: false })
         };
