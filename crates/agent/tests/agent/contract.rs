@@ -142,7 +142,7 @@ fn the_oldest_acknowledged_job_makes_room() {
     // The last acknowledgement and the next job come on different channels.
     until("a job makes room", || agent.ask(Channel::Exec(shell("one more", "true"))).is_ok());
     assert_eq!(agent.refused(Channel::Stdin { job: "job-1".to_owned() }).code, ErrorCode::NotFound);
-    assert_eq!(agent.attach("unacknowledged", 0, 0).to_end().out(), "kept\n");
+    assert_eq!(agent.attach("unacknowledged", 0, 0).finish().out(), "kept\n");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn ten_megabytes_go_through_a_small_ring_byte_for_byte() {
     assert_eq!(agent.job("j").written.stdout, 64 * 1024);
     assert_eq!(agent.job("j").exit, None);
     // Another host goes on where the first one stopped.
-    bytes.extend(agent.attach("j", 64 * 1024, 0).to_end().stdout);
+    bytes.extend(agent.attach("j", 64 * 1024, 0).finish().stdout);
     assert!(bytes == counted(10_000_000));
 }
 
@@ -40,7 +40,7 @@ fn a_job_that_ended_is_read_out_though_a_child_holds_its_pipe() {
     let tiny = Ring { capacity: 4096, overflow: Overflow::Block };
     agent.exec(Exec { stdout: tiny, ..shell("j", "sleep 1000 & seq 1 2000000 | head -c 60000") });
     until("the job has ended", || agent.job("j").exit.is_some());
-    let ran = agent.attach("j", 0, 0).to_end();
+    let ran = agent.attach("j", 0, 0).finish();
     assert_eq!((ran.code, ran.stdout.len()), (Some(0), 60000));
     assert!(ran.stdout == counted(60000));
 }
@@ -61,7 +61,7 @@ fn a_ring_that_drops_holds_the_tail() {
     until("all was read", || agent.job("j").written.stdout == 1_000_000);
     let attachment = agent.attach("j", 5, 0);
     assert_eq!(attachment.from.stdout, 999_000);
-    assert!(attachment.to_end().stdout == counted(1_000_000)[999_000..]);
+    assert!(attachment.finish().stdout == counted(1_000_000)[999_000..]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn output_can_be_thrown_away() {
     let agent = Agent::start();
     let nothing = Ring { capacity: 0, overflow: Overflow::DropOldest };
     agent.exec(Exec { stdout: nothing, ..shell("j", "seq 1 200000; echo end >&2") });
-    let ran = agent.attach("j", 0, 0).to_end();
+    let ran = agent.attach("j", 0, 0).finish();
     assert_eq!((ran.stdout.len(), &ran.stderr[..], ran.code), (0, &b"end\n"[..], Some(0)));
 }
 
@@ -78,7 +78,7 @@ fn an_attachment_begins_where_it_is_asked_to() {
     let agent = Agent::start();
     agent.exec(shell("j", "printf 0123456789; printf ab >&2"));
     until("the job has ended", || agent.job("j").written == Ack { stdout: 10, stderr: 2 });
-    let ran = agent.attach("j", 4, 1).to_end();
+    let ran = agent.attach("j", 4, 1).finish();
     assert_eq!((ran.out(), &ran.stderr[..]), ("456789", &b"b"[..]));
 
     let refused = |stdout, stderr| {
@@ -90,7 +90,7 @@ fn an_attachment_begins_where_it_is_asked_to() {
     assert_eq!(refused(10, 3), ErrorCode::BadOffset, "not yet written");
     assert_eq!(refused(3, 2), ErrorCode::BadOffset, "forgotten");
     assert_eq!(refused(10, 0), ErrorCode::BadOffset, "forgotten");
-    let ran = agent.attach("j", 10, 2).to_end();
+    let ran = agent.attach("j", 10, 2).finish();
     assert_eq!((ran.out(), ran.code), ("", Some(0)));
 }
 
@@ -102,7 +102,7 @@ fn a_second_attachment_takes_over() {
     let second = agent.attach("j", 0, 0);
     assert!(matches!(first.next(), Came::Closed));
     agent.feed("j", b"for the second");
-    assert_eq!(second.to_end().out(), "for the second");
+    assert_eq!(second.finish().out(), "for the second");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn arguments_arrive_as_they_are_and_the_last_may_be_empty() {
     let agent = Agent::start();
     let argv = ["printf", "<%s>", "a b", "--tools", "$HOME\n", "ü", ""];
     agent.exec(program("j", &argv));
-    assert_eq!(agent.attach("j", 0, 0).to_end().out(), "<a b><--tools><$HOME\n><ü><>");
+    assert_eq!(agent.attach("j", 0, 0).finish().out(), "<a b><--tools><$HOME\n><ü><>");
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn the_environment_is_exactly_what_was_given_and_the_mark() {
     let mut exec = program("j", &["env"]);
     exec.env.insert("EMPTY".to_owned(), String::new());
     agent.exec(exec);
-    let ran = agent.attach("j", 0, 0).to_end();
+    let ran = agent.attach("j", 0, 0).finish();
     let mut lines: Vec<_> = ran.out().lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["EMPTY=", "PATH=/usr/bin:/bin", "POLYDEV_JOB=j"]);
@@ -40,16 +40,16 @@ fn nothing_of_the_agent_reaches_a_program() {
     let agent = Agent::start();
     agent.exec(program("fds", &["ls", "/proc/self/fd"]));
     // The fourth is the folder that `ls` itself has open.
-    assert_eq!(agent.attach("fds", 0, 0).to_end().out(), "0\n1\n2\n3\n");
+    assert_eq!(agent.attach("fds", 0, 0).finish().out(), "0\n1\n2\n3\n");
     agent.exec(program("signals", &["cat", "/proc/self/status"]));
-    let status = agent.attach("signals", 0, 0).to_end();
+    let status = agent.attach("signals", 0, 0).finish();
     for mask in ["SigBlk:\t", "SigIgn:\t", "SigCgt:\t"] {
         let line = status.out().lines().find_map(|line| line.strip_prefix(mask)).unwrap();
         assert_eq!(line, "0000000000000000", "{mask}");
     }
     assert_eq!(agent.run("limits", "ulimit -c; umask").out(), "0\n0022\n");
     agent.exec(program("session", &["cut", "-d", " ", "-f", "1,5,6", "/proc/self/stat"]));
-    let session = agent.attach("session", 0, 0).to_end();
+    let session = agent.attach("session", 0, 0).finish();
     let pid = agent.job("session").started.pid;
     assert_eq!(session.out(), format!("{pid} {pid} {pid}\n"));
 }
@@ -59,7 +59,7 @@ fn the_working_folder_is_below_the_root() {
     let agent = Agent::start();
     fs::create_dir(agent.path("/workspace")).unwrap();
     agent.exec(Exec { cwd: "/workspace".to_owned(), ..program("j", &["pwd", "-P"]) });
-    let pwd = agent.attach("j", 0, 0).to_end();
+    let pwd = agent.attach("j", 0, 0).finish();
     assert_eq!(pwd.out().trim_end(), agent.path("/workspace").canonicalize().unwrap().to_str().unwrap());
 }
 
@@ -72,7 +72,7 @@ fn a_program_is_looked_up_in_the_path_it_is_given() {
     let mut exec = program("j", &["tool"]);
     exec.env.insert("PATH".to_owned(), agent.path("/").to_str().unwrap().to_owned());
     agent.exec(exec);
-    assert_eq!(agent.attach("j", 0, 0).to_end().out(), "mine\n");
+    assert_eq!(agent.attach("j", 0, 0).finish().out(), "mine\n");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn standard_input_arrives_whole_and_ends() {
     agent.feed("j", &bytes);
     fs::write(agent.path("/same"), &bytes).unwrap();
     agent.exec(Exec { cwd: "/".to_owned(), ..shell("k", "sha256sum < same") });
-    assert_eq!(agent.attach("j", 0, 0).to_end().stdout, agent.attach("k", 0, 0).to_end().stdout);
+    assert_eq!(agent.attach("j", 0, 0).finish().stdout, agent.attach("k", 0, 0).finish().stdout);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn standard_input_is_one_channel_s_at_a_time_and_only_if_asked_for() {
     let stdin = |job: &str| Channel::Stdin { job: job.to_owned() };
     agent.exec(program("none", &["cat"]));
     // Without one it is empty: `cat` ends by itself.
-    assert_eq!(agent.attach("none", 0, 0).to_end().code, Some(0));
+    assert_eq!(agent.attach("none", 0, 0).finish().code, Some(0));
     assert_eq!(agent.refused(stdin("none")).code, ErrorCode::Invalid);
 
     agent.exec(Exec { stdin: true, ..program("cat", &["cat"]) });
@@ -120,7 +120,7 @@ fn standard_input_is_one_channel_s_at_a_time_and_only_if_asked_for() {
     first.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&mut first), b"");
     assert_eq!(agent.refused(stdin("cat")).code, ErrorCode::Invalid);
-    assert_eq!(agent.attach("cat", 0, 0).to_end().out(), "through");
+    assert_eq!(agent.attach("cat", 0, 0).finish().out(), "through");
 }
 
 #[test]

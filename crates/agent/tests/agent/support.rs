@@ -125,7 +125,7 @@ impl Agent {
     /// Runs a shell script to its end.
     pub(crate) fn run(&self, job: &str, script: &str) -> Ran {
         self.exec(shell(job, script));
-        self.attach(job, 0, 0).to_end()
+        self.attach(job, 0, 0).finish()
     }
 
     /// Every process below the agent, with its state as /proc shows it.
@@ -207,7 +207,7 @@ pub(crate) fn reply(stream: &mut UnixStream) -> Result<Answer, AgentError> {
 /// All that comes until the other side ends.
 pub(crate) fn rest(stream: &mut UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
+    stream.read_finish(&mut bytes).unwrap();
     bytes
 }
 
@@ -281,7 +281,7 @@ impl Attachment {
     }
 
     /// Reads and acknowledges everything, and checks that no byte is missing.
-    pub(crate) fn to_end(mut self) -> Ran {
+    pub(crate) fn finish(mut self) -> Ran {
         let Attached { mut stdout, mut stderr } = self.from.clone();
         let mut ran = Ran::default();
         loop {

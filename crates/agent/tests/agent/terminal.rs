@@ -11,7 +11,8 @@ fn in_terminal(exec: Exec) -> Exec {
 #[test]
 fn a_terminal_has_a_size_that_changes_and_outlives_who_types() {
     let agent = Agent::start();
-    let script = "test -t 0 && test -t 1 && test -t 2 && stty -echo && stty size; read x; stty size; read y; echo $x-$y";
+    let script =
+        "test -t 0 && test -t 1 && test -t 2 && stty -echo && stty size; read x; stty size; read y; echo $x-$y";
     agent.exec(in_terminal(shell("j", script)));
     let mut attachment = agent.attach("j", 0, 0);
     assert_eq!(attachment.stdout(8), b"30 100\r\n");
@@ -24,7 +25,7 @@ fn a_terminal_has_a_size_that_changes_and_outlives_who_types() {
     };
     typed(b"one\n");
     typed(b"two\n");
-    let ran = agent.attach("j", 8, 0).to_end();
+    let ran = agent.attach("j", 8, 0).finish();
     assert_eq!((ran.out(), ran.code, ran.stderr.len()), ("10 40\r\none-two\r\n", Some(0), 0));
 }
 
@@ -33,7 +34,7 @@ fn ctrl_c_interrupts() {
     let agent = Agent::start();
     agent.exec(in_terminal(program("j", &["sleep", "1000"])));
     agent.done(Channel::Stdin { job: "j".to_owned() }).write_all(b"\x03").unwrap();
-    assert_eq!(agent.attach("j", 0, 0).to_end().signal, Some(2));
+    assert_eq!(agent.attach("j", 0, 0).finish().signal, Some(2));
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn what_a_terminal_still_holds_at_the_end_is_not_lost() {
     let agent = Agent::start();
     let stdout = Ring { capacity: 256 * 1024, ..BLOCK };
     agent.exec(in_terminal(Exec { stdout, ..shell("j", "sleep 1000 & seq 1 20000") }));
-    let ran = agent.attach("j", 0, 0).to_end();
+    let ran = agent.attach("j", 0, 0).finish();
     let lines: Vec<_> = ran.out().lines().collect();
     assert_eq!((lines.len(), lines.last().copied(), ran.code), (20000, Some("20000"), Some(0)));
 }

@@ -42,7 +42,7 @@ fn a_signal_without_tree_is_the_leader_s_alone() {
     agent.exec(shell("j", "trap 'echo caught; exit 7' USR1; sleep 1000 & echo ready; wait"));
     agent.attach("j", 0, 0).stdout(6);
     assert_eq!(agent.signal("j", 10, false), 1);
-    let ran = agent.attach("j", 6, 0).to_end();
+    let ran = agent.attach("j", 6, 0).finish();
     assert_eq!((ran.out(), ran.code), ("caught\n", Some(7)));
     assert_eq!(agent.processes().len(), 1, "the child was spared");
 }
@@ -67,7 +67,7 @@ fn a_flood_of_orphans_is_reaped_and_no_status_is_mixed_up() {
         agent.exec(shell(&n.to_string(), &script(n)));
     }
     for n in 1..=4 {
-        assert_eq!(agent.attach(&n.to_string(), 0, 0).to_end().code, Some(n));
+        assert_eq!(agent.attach(&n.to_string(), 0, 0).finish().code, Some(n));
     }
     until("no process is left, dead or alive", || agent.processes().is_empty());
 }
