@@ -17,7 +17,7 @@ fn connect(agent: &Agent) -> TcpStream {
 
 fn all(mut stream: &TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stream.read_finish(&mut bytes).unwrap();
+    stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
 

@@ -207,7 +207,7 @@ pub(crate) fn reply(stream: &mut UnixStream) -> Result<Answer, AgentError> {
 /// All that comes until the other side ends.
 pub(crate) fn rest(stream: &mut UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stream.read_finish(&mut bytes).unwrap();
+    stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
 
