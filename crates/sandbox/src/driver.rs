@@ -36,6 +36,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Every sandbox of this driver's state folder, whoever made it.
     async fn observe(&self) -> Result<Vec<Observed>, DriverError>;
 
+    /// Whether the kernel has ended a process of a sandbox for want of memory, so far.
+    /// A driver without limits has nothing to tell.
+    async fn out_of_memory(&self, _id: &SandboxId) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
     /// Ends a sandbox and removes everything that it had on this host.
     async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError>;
 

@@ -1,1 +1,184 @@
-//! To come.
+//! `oci`: containers, by crun or runc.
+//!
+//! ```text
+//!   <state_dir>/oci/
+//!       agent-<hash>        the agent, bind-mounted into every container
+//!       image               where images are mounted, in namespaces of their own
+//!       runtime/<id>        what the runtime notes of a container
+//!       <id>/               a sandbox: its folder (see `folder.rs`) is also its bundle
+//!           config.json  pid  runtime.log  ca.pem  layer  root
+//! ```
+//!
+//! A sandbox has: its folder, its control groups, what the runtime notes, and
+//! its processes. Its mounts go with its processes. Nothing else is left when
+//! these are gone, and each can be found from the folder alone, which is made
+//! first and removed last.
+
+mod cgroup;
+mod mounts;
+mod probe;
+mod runtime;
+mod seccomp;
+mod spec;
+
+use super::{
+    DriverConfig,
+    agent::place_agent,
+    folder::{Folder, remove_folder, step},
+    process::Process,
+    state_dir,
+};
+use crate::driver::{Capabilities, Driver, DriverError, Observed, Phase, Probe, SandboxId, SandboxSpec, Stream};
+use async_trait::async_trait;
+use cgroup::Cgroups;
+use mounts::{Images, in_a_thread};
+use runtime::Runtime;
+use std::{
+    fs,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::OnceCell;
+
+/// The driver.
+#[derive(Debug)]
+struct Oci {
+    dir: PathBuf,
+    configured: Option<PathBuf>,
+    ready: OnceCell<Ready>,
+    images: Images,
+}
+
+/// What is found or made once.
+#[derive(Debug)]
+struct Ready {
+    runtime: Runtime,
+    agent: PathBuf,
+}
+
+/// Makes the driver.
+pub(super) fn make(config: &DriverConfig) -> Arc<dyn Driver> {
+    let dir = state_dir(config, "oci");
+    let (images, configured) = (Images::new(&dir), config.oci_runtime.clone());
+    Arc::new(Oci { dir, configured, ready: OnceCell::new(), images })
+}
+
+#[async_trait]
+impl Driver for Oci {
+    fn kind(&self) -> &'static str {
+        "oci"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { isolates: true, uses_image: true, limits: true }
+    }
+
+    async fn probe(&self) -> Probe {
+        probe::probe(self.configured.as_deref()).await
+    }
+
+    async fn create(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<(), DriverError> {
+        let ready = self.ready.get_or_try_init(|| self.get_ready()).await?;
+        let image = self.images.namespace(spec).await?;
+        let folder = Folder::create(&self.dir, id)?;
+        let making = Making { folder, image, spec: spec.clone(), agent: ready.agent.clone() };
+        let (runtime, state) = (ready.runtime.clone(), runtime_dir(&self.dir));
+        in_a_thread("sandbox", move || making.make(&runtime, &state)).await
+    }
+
+    async fn connect(&self, id: &SandboxId) -> Result<Stream, DriverError> {
+        Ok(Box::new(Folder::of(&self.dir, id).connect().await?))
+    }
+
+    async fn observe(&self) -> Result<Vec<Observed>, DriverError> {
+        let cgroups = cgroups()?;
+        let observed = Folder::list(&self.dir)?.into_iter().map(|folder| {
+            let phase = match folder.recorded() {
+                None => Phase::Partial,
+                Some(process) if process.lives() => Phase::Running,
+                Some(_ended) => Phase::Ended { out_of_memory: cgroups.out_of_memory(folder.id()) },
+            };
+            Observed { id: folder.id().clone(), phase }
+        });
+        Ok(observed.collect())
+    }
+
+    async fn out_of_memory(&self, id: &SandboxId) -> Result<bool, DriverError> {
+        Ok(cgroups()?.out_of_memory(id))
+    }
+
+    async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError> {
+        let folder = Folder::of(&self.dir, id);
+        let runtime = runtime_dir(&self.dir).join(id.as_str());
+        let ended = tokio::task::spawn_blocking(move || {
+            if folder.exists() {
+                cgroups()?.destroy(folder.id()).map_err(|error| step("ending the sandbox's processes", error))?;
+                remove_folder(&runtime)?;
+                folder.remove()?;
+            }
+            Ok(())
+        });
+        ended.await.map_err(|error| step("ending the sandbox's processes", error))?
+    }
+
+    async fn console(&self, id: &SandboxId, max: usize) -> Result<Vec<u8>, DriverError> {
+        Folder::of(&self.dir, id).console(max)
+    }
+}
+
+impl Oci {
+    async fn get_ready(&self) -> Result<Ready, DriverError> {
+        let runtime = Runtime::find(self.configured.as_deref())
+            .await
+            .map_err(|reason| DriverError::Unavailable { reason, hint: probe::INSTALL.to_owned() })?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+        let placed = made.and_then(|()| place_agent(&self.dir));
+        let agent = placed.map_err(|error| step("writing the agent", error))?;
+        Ok(Ready { runtime, agent })
+    }
+}
+
+fn runtime_dir(dir: &Path) -> PathBuf {
+    dir.join("runtime")
+}
+
+fn cgroups() -> Result<Cgroups, DriverError> {
+    Cgroups::of_this_host().map_err(|error| step("reading the mounts of this host", error))
+}
+
+/// A sandbox in the making.
+struct Making {
+    folder: Folder,
+    image: Arc<OwnedFd>,
+    spec: SandboxSpec,
+    agent: PathBuf,
+}
+
+impl Making {
+    /// Makes the root and starts the container in it, on a thread of its own.
+    fn make(self, runtime: &Runtime, state: &Path) -> Result<(), DriverError> {
+        let Self { folder, image, spec, agent } = self;
+        let (listener, console) = (folder.listen()?, folder.open_console()?);
+        let cgroups = cgroups()?;
+        mounts::mount_root(image.as_fd(), &folder, spec.limits.disk_mib)?;
+        mounts::furnish(&folder, spec.ca_file.as_deref())?;
+        let ca = spec.ca_file.as_ref().map(|_| folder.join("ca.pem"));
+        let parts = spec::Parts {
+            agent: &agent,
+            ca: ca.as_deref(),
+            cgroups: Cgroups::path(folder.id()),
+            limits_swap: cgroups.limits_swap(),
+            open_files: runtime::open_files(),
+        };
+        runtime::write_bundle(&folder, &spec::container(folder.id(), &spec, &parts))?;
+        let pid = runtime.run(state, &folder, listener, console)?;
+        match Process::living(pid) {
+            Some(process) => folder.record(&process),
+            None => Err(step("starting the container", "its first process ended at once")),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The control groups of a sandbox: `polydev/<id>` in every hierarchy that this host has.
+//!
+//! Version 2 has one hierarchy for everything; version 1 has one for each
+//! controller; a hybrid host has version 1 and beside it an empty version 2.
+
+use crate::{
+    driver::SandboxId,
+    drivers::process::{Process, end, wait_a_moment},
+};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Below which group the sandboxes' groups lie.
+const PARENT: &str = "polydev";
+
+/// How long what was killed may take to leave its group.
+const EMPTY_WITHIN: Duration = Duration::from_secs(10);
+
+/// What limits a sandbox.
+const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// The hierarchies of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cgroups {
+    hierarchies: Vec<Hierarchy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    mount: PathBuf,
+    /// Of version 1; none for version 2.
+    controllers: Option<Vec<String>>,
+}
+
+/// Which versions a host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// None is mounted.
+    None,
+    /// Version 1 alone.
+    V1,
+    /// Version 2 alone.
+    V2,
+    /// Version 1, and an empty version 2 beside it.
+    Hybrid,
+}
+
+impl Cgroups {
+    /// The hierarchies that are mounted below `/sys/fs/cgroup`.
+    pub(super) fn of_this_host() -> io::Result<Self> {
+        Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
+    }
+
+    fn parse(mountinfo: &str) -> Self {
+        let hierarchy = |line: &str| {
+            let (mount, filesystem) = line.split_once(" - ")?;
+            let mount = PathBuf::from(mount.split(' ').nth(4)?);
+            let mut filesystem = filesystem.split(' ');
+            let controllers = match filesystem.next()? {
+                "cgroup" => Some(filesystem.nth(1)?.split(',').map(str::to_owned).collect()),
+                "cgroup2" => None,
+                _another_filesystem => return None,
+            };
+            mount.starts_with("/sys/fs/cgroup").then_some(Hierarchy { mount, controllers })
+        };
+        Self { hierarchies: mountinfo.lines().filter_map(hierarchy).collect() }
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        let v1 = self.hierarchies.iter().any(|h| h.controllers.is_some());
+        match (v1, self.v2().is_some()) {
+            (false, false) => Layout::None,
+            (true, false) => Layout::V1,
+            (false, true) => Layout::V2,
+            (true, true) => Layout::Hybrid,
+        }
+    }
+
+    /// Where version 2 is mounted.
+    pub(super) fn v2(&self) -> Option<&Path> {
+        self.hierarchies.iter().find(|h| h.controllers.is_none()).map(|h| h.mount.as_path())
+    }
+
+    /// Where a controller can be reached, and whether it is of version 1.
+    fn controller(&self, name: &str) -> Option<(&Path, bool)> {
+        let v1 = |h: &&Hierarchy| h.controllers.iter().flatten().any(|c| c == name);
+        let v2 = || {
+            let mount = self.v2()?;
+            let controllers = fs::read_to_string(mount.join("cgroup.controllers")).ok()?;
+            controllers.split_whitespace().any(|c| c == name).then_some((mount, false))
+        };
+        self.hierarchies.iter().find(v1).map(|h| (h.mount.as_path(), true)).or_else(v2)
+    }
+
+    /// What is missing for the limits to hold.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let lacking = |name: &&&str| self.controller(name).is_none();
+        let mut missing: Vec<String> =
+            WANTED.iter().filter(lacking).map(|name| format!("the cgroup controller `{name}`")).collect();
+        for hierarchy in &self.hierarchies {
+            if let Err(error) = fs::create_dir_all(hierarchy.mount.join(PARENT)) {
+                missing.push(format!("the right to make groups in `{}` ({error})", hierarchy.mount.display()));
+            }
+        }
+        missing
+    }
+
+    /// Whether memory and swap can be limited together.
+    pub(super) fn limits_swap(&self) -> bool {
+        match self.controller("memory") {
+            Some((mount, true)) => mount.join("memory.memsw.limit_in_bytes").exists(),
+            Some((_, false)) => true,
+            None => false,
+        }
+    }
+
+    /// The path of a sandbox's groups in each hierarchy.
+    pub(super) fn path(id: &SandboxId) -> String {
+        format!("/{PARENT}/{id}")
+    }
+
+    fn groups(&self, id: &SandboxId) -> Vec<PathBuf> {
+        let group = |h: &Hierarchy| h.mount.join(PARENT).join(id.as_str());
+        self.hierarchies.iter().map(group).filter(|dir| dir.exists()).collect()
+    }
+
+    /// Whether the kernel has ended a process of the sandbox for want of memory.
+    pub(super) fn out_of_memory(&self, id: &SandboxId) -> bool {
+        let Some((mount, v1)) = self.controller("memory") else { return false };
+        let file = if v1 { "memory.oom_control" } else { "memory.events" };
+        let text = fs::read_to_string(mount.join(PARENT).join(id.as_str()).join(file)).unwrap_or_default();
+        text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
+    }
+
+    /// Kills whatever is in the sandbox's groups, until they are empty, and removes them.
+    pub(super) fn destroy(&self, id: &SandboxId) -> io::Result<()> {
+        let groups = self.groups(id);
+        if groups.is_empty() {
+            return Ok(());
+        }
+        // On version 1 what is frozen dies only when it thaws.
+        for state in groups.iter().map(|group| group.join("freezer.state")).filter(|state| state.exists()) {
+            fs::write(state, "THAWED")?;
+        }
+        let deadline = Instant::now() + EMPTY_WITHIN;
+        loop {
+            let doomed: Vec<i32> = living(&groups)?.into_iter().collect();
+            if doomed.is_empty() {
+                break;
+            }
+            end(&doomed, |pid| living(&groups).is_ok_and(|now| now.contains(&pid)), EMPTY_WITHIN)?;
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("`{}` does not get empty", Self::path(id))));
+            }
+        }
+        groups.iter().try_for_each(|group| remove(group, deadline))
+    }
+}
+
+/// The processes in these groups. What has ended and was not collected yet is none.
+fn living(groups: &[PathBuf]) -> io::Result<BTreeSet<i32>> {
+    let mut pids = BTreeSet::new();
+    for group in groups {
+        match fs::read_to_string(group.join("cgroup.procs")) {
+            Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    pids.retain(|pid| Process::living(*pid).is_some());
+    Ok(pids)
+}
+
+fn remove(group: &Path, deadline: Instant) -> io::Result<()> {
+    let inner: Vec<PathBuf> = match fs::read_dir(group) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    inner.iter().try_for_each(|group| remove(group, deadline))?;
+    loop {
+        match fs::remove_dir(group) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // The kernel takes a dead process out of its group a moment after it tells
+            // of the death, and version 1 does not tell of that.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => wait_a_moment(),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("`{}`: {error}", group.display()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1: &str = "44 35 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+                      45 35 0:33 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n";
+    const V2: &str = "36 24 0:31 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+    const BESIDE: &str = "50 35 0:40 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+
+    #[test]
+    fn the_layouts_are_told_apart() {
+        let disk = "29 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n99 29 0:9 / /srv/x rw - cgroup2 none rw\n";
+        for (text, layout) in [
+            (disk.to_owned(), Layout::None),
+            (format!("{disk}{V1}"), Layout::V1),
+            (format!("{disk}{V2}"), Layout::V2),
+            (format!("{disk}{V1}{BESIDE}"), Layout::Hybrid),
+        ] {
+            assert_eq!(Cgroups::parse(&text).layout(), layout, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_controller_is_found_where_it_is() {
+        let cgroups = Cgroups::parse(&format!("{V1}{BESIDE}"));
+        assert_eq!(cgroups.controller("cpu"), Some((Path::new("/sys/fs/cgroup/cpu,cpuacct"), true)));
+        assert_eq!(cgroups.v2(), Some(Path::new("/sys/fs/cgroup/unified")));
+    }
+}

@@ -1,0 +1,87 @@
+//! The program that makes containers: crun, runc, or another with their command line.
+
+use crate::{
+    cmd::{self, Cmd, CmdError},
+    driver::DriverError,
+    drivers::folder::{Folder, step, tail},
+};
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What is looked for, best first: crun starts a container in a third of runc's time.
+const KNOWN: [&str; 2] = ["crun", "runc"];
+
+/// How long the runtime may take to start a container.
+const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// How much of what went wrong an error repeats, in bytes.
+const WORDS: usize = 2000;
+
+/// A runtime that answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Runtime {
+    program: PathBuf,
+    /// The first line of what it says of its version.
+    pub(super) version: String,
+}
+
+impl Runtime {
+    /// The configured runtime, or the first known one that answers.
+    pub(super) async fn find(configured: Option<&Path>) -> Result<Self, String> {
+        if let Some(program) = configured {
+            return Self::ask(program.to_owned()).await.map_err(|error| error.to_string());
+        }
+        let mut reasons = Vec::new();
+        for name in KNOWN {
+            let Some(program) = cmd::find(name) else { continue };
+            match Self::ask(program).await {
+                Ok(runtime) => return Ok(runtime),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        if reasons.is_empty() {
+            Err("neither `crun` nor `runc` is installed".to_owned())
+        } else {
+            Err(reasons.join("; "))
+        }
+    }
+
+    async fn ask(program: PathBuf) -> Result<Self, CmdError> {
+        let ask = Cmd::new(&program).clean_env().arg("--version").timeout(Duration::from_secs(10));
+        let version = cmd::run(ask).await?.text().lines().next().unwrap_or_default().to_owned();
+        Ok(Self { program, version })
+    }
+
+    /// Starts the container of a bundle, in the calling thread's namespaces, and
+    /// tells its first process. `agent` becomes that process's standard input.
+    pub(super) fn run(&self, state: &Path, folder: &Folder, agent: OwnedFd, console: File) -> Result<i32, DriverError> {
+        let (log, pid_file) = (folder.join("runtime.log"), folder.join("pid"));
+        let mut run = Cmd::new(&self.program).clean_env().timeout(START_WITHIN).arg("--root").arg(state);
+        if self.version.starts_with("crun") {
+            run = run.arg("--cgroup-manager=cgroupfs");
+        }
+        let run = run.arg("--log").arg(&log).args(["run", "--detach", "--pid-file"]).arg(&pid_file);
+        let run = run.arg("--bundle").arg(folder.path()).arg(folder.id().as_str());
+        cmd::run_handing_over(&run, agent, console).map_err(|error| {
+            let words = [tail(&log, WORDS), tail(&folder.join("console.log"), WORDS)];
+            let words: Vec<u8> = words.into_iter().flatten().flatten().collect();
+            step("starting the container", format!("{error}{}", String::from_utf8_lossy(&words).trim()))
+        })?;
+        let pid = std::fs::read_to_string(pid_file).map_err(|error| step("reading the container's process", error))?;
+        pid.trim().parse().map_err(|error| step("reading the container's process", error))
+    }
+}
+
+/// The most open files that this process may hand on.
+pub(super) fn open_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// Writes a bundle's `config.json`.
+pub(super) fn write_bundle(folder: &Folder, config: &serde_json::Value) -> Result<(), DriverError> {
+    std::fs::write(folder.join("config.json"), config.to_string()).map_err(|error| step("writing the bundle", error))
+}

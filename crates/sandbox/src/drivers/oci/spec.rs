@@ -1,0 +1,214 @@
+//! The container's specification (OCI runtime-spec 1.0), as `config.json` of its bundle.
+
+use super::seccomp;
+use crate::driver::{SandboxId, SandboxSpec};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// The image's user `polydev`, who runs the agent and every job; its group has the same number.
+pub(super) const USER: u32 = 10001;
+
+/// The host name inside, which the image's `/etc/hosts` knows: a desktop that cannot look up its own name waits.
+const HOSTNAME: &str = "polydev";
+
+/// Files and sockets that a process may have open, where the host allows as many.
+const OPEN_FILES: u64 = 65_536;
+
+/// `/dev/shm`, counted in the memory limit as it is used.
+const SHM_MIB: u64 = 64;
+
+/// The period in which processor time is dealt out, in microseconds: the kernel's own.
+const CPU_PERIOD: u64 = 100_000;
+
+/// What tells of this host, or steers it (as Docker and containerd hide it).
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What a container is made of, beside what the caller asked for.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    /// The agent's file on the host.
+    pub(super) agent: &'a Path,
+    /// The extra CA certificates' file on the host.
+    pub(super) ca: Option<&'a Path>,
+    /// The path of its control groups.
+    pub(super) cgroups: String,
+    /// Whether memory and swap can be limited together.
+    pub(super) limits_swap: bool,
+    /// How many open files this host allows at most.
+    pub(super) open_files: u64,
+}
+
+/// Writes the specification of one sandbox.
+pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -> Value {
+    let memory = spec.limits.memory_mib * 1024 * 1024;
+    let disk = spec.limits.disk_mib * 1024 * 1024;
+    let files = OPEN_FILES.min(parts.open_files);
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={SHM_MIB}m")]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        bind("/.polydev/agent", parts.agent, &["bind", "ro", "nosuid", "nodev"]),
+    ];
+    mounts.extend(parts.ca.map(|ca| bind("/.polydev/ca.pem", ca, &["bind", "ro", "nosuid", "nodev", "noexec"])));
+    let namespaces = ["pid", "ipc", "uts", "mount", "network", "cgroup"].map(|kind| json!({ "type": kind }));
+    let mut memory_limit = json!({ "limit": memory });
+    if parts.limits_swap {
+        // The sum of both, so that nothing is ever swapped out.
+        memory_limit["swap"] = memory.into();
+    }
+    json!({
+        "ociVersion": "1.0.0",
+        "hostname": HOSTNAME,
+        "root": { "path": "root", "readonly": false },
+        "process": {
+            "terminal": false,
+            "user": { "uid": USER, "gid": USER },
+            "args": ["/.polydev/agent"],
+            "env": [],
+            "cwd": "/",
+            "noNewPrivileges": true,
+            "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
+            "rlimits": [
+                { "type": "RLIMIT_NOFILE", "soft": files, "hard": files },
+                { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
+                // No file needs to be larger than the writable layer, and the
+                // console's log, which lies on the host, may not be.
+                { "type": "RLIMIT_FSIZE", "soft": disk, "hard": disk },
+            ],
+        },
+        "mounts": mounts,
+        "linux": {
+            "cgroupsPath": parts.cgroups,
+            "namespaces": namespaces,
+            "resources": {
+                "memory": memory_limit,
+                "pids": { "limit": spec.limits.pids },
+                "cpu": { "period": CPU_PERIOD, "quota": u64::from(spec.limits.cpus.milli) * CPU_PERIOD / 1000 },
+                "devices": [{ "allow": false, "access": "rwm" }],
+            },
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+            "seccomp": seccomp::profile(),
+        },
+        "annotations": { "dev.polydev.sandbox": id.as_str(), "dev.polydev.image": spec.image_id },
+    })
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+}
+
+fn bind(destination: &str, source: &Path, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{Cpus, Limits};
+
+    fn written() -> Value {
+        let spec = SandboxSpec {
+            image: "/images/cli.ext4".into(),
+            image_id: "cli-1".into(),
+            limits: Limits { memory_mib: 256, cpus: Cpus { milli: 1500 }, pids: 64, disk_mib: 32 },
+            ca_file: None,
+        };
+        let parts = Parts {
+            agent: Path::new("/state/agent"),
+            ca: Some(Path::new("/state/ca.pem")),
+            cgroups: "/polydev/x".into(),
+            limits_swap: true,
+            open_files: 20_000,
+        };
+        container(&"sbx_aaaaaaaaaaaaaaaa".parse().unwrap(), &spec, &parts)
+    }
+
+    /// A key that is misspelt is ignored by every runtime: the typed reader shows what is understood.
+    #[test]
+    fn every_key_is_one_of_the_specification() {
+        let ours = written();
+        let understood: oci_spec::runtime::Spec = serde_json::from_value(ours.clone()).unwrap();
+        let understood = serde_json::to_value(understood).unwrap();
+        assert_subset("", &ours, &understood);
+    }
+
+    fn assert_subset(at: &str, ours: &Value, theirs: &Value) {
+        match (ours, theirs) {
+            (Value::Object(a), Value::Object(b)) => {
+                for (key, value) in a {
+                    let other = b.get(key).unwrap_or_else(|| panic!("{at}/{key} is not understood"));
+                    assert_subset(&format!("{at}/{key}"), value, other);
+                }
+            }
+            (Value::Array(a), Value::Array(b)) if at.contains("/capabilities/") || a.len() == b.len() => {
+                // Capabilities are a set, whose order is lost.
+                a.iter().zip(b).enumerate().for_each(|(i, (a, b))| assert_subset(&format!("{at}/{i}"), a, b));
+            }
+            (a, b) => assert_eq!(a, b, "{at}"),
+        }
+    }
+
+    #[test]
+    fn limits_are_as_asked_and_no_more_than_the_host_allows() {
+        let spec = written();
+        assert_eq!(spec["linux"]["resources"]["memory"], json!({ "limit": 268_435_456, "swap": 268_435_456 }));
+        assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "period": 100_000, "quota": 150_000 }));
+        assert_eq!(spec["process"]["rlimits"][0], json!({ "type": "RLIMIT_NOFILE", "soft": 20_000, "hard": 20_000 }));
+    }
+
+    #[test]
+    fn what_escapes_are_made_of_is_not_allowed() {
+        let profile = written()["linux"]["seccomp"].clone();
+        let names: Vec<&str> = profile["syscalls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|rule| rule["names"].as_array().unwrap())
+            .map(|name| name.as_str().unwrap())
+            .collect();
+        for name in [
+            "bpf",
+            "unshare",
+            "setns",
+            "mount",
+            "umount2",
+            "move_mount",
+            "fsopen",
+            "pivot_root",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "userfaultfd",
+            "perf_event_open",
+            "io_uring_setup",
+            "clone3",
+            "open_by_handle_at",
+            "chroot",
+        ] {
+            assert!(!names.contains(&name), "`{name}` is allowed");
+        }
+    }
+}
