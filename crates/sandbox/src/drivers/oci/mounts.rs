@@ -132,7 +132,7 @@ pub(super) fn mount_root(image: BorrowedFd<'_>, folder: &Folder, disk_mib: u64) 
         }
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         let size = std::ffi::CString::new(format!("size={disk_mib}m,mode=0755"))?;
-        mount("tmpfs", &folder.join("layer"), "tmpfs", flags, &*size)?;
+        mount("tmpfs", folder.join("layer"), "tmpfs", flags, &*size)?;
         for dir in ["layer/upper", "layer/work"] {
             fs::create_dir(folder.join(dir))?;
         }
@@ -178,10 +178,9 @@ fn add_certificates(root: &File, folder: &Folder, file: &Path) -> io::Result<()>
     if !extra.windows(27).any(|line| line == b"-----BEGIN CERTIFICATE-----") {
         return Err(io::Error::other("holds no PEM certificate"));
     }
-    let in_root = |path: &str, flags| {
-        openat2(root.as_fd(), path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644), ResolveFlags::IN_ROOT)
-    };
-    let mut bundle = match in_root(BUNDLE, OFlags::RDONLY) {
+    let in_root =
+        |flags, mode| openat2(root, BUNDLE, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode), ResolveFlags::IN_ROOT);
+    let mut bundle = match in_root(OFlags::RDONLY, 0) {
         Ok(bundle) => read_bounded(bundle.into())?,
         Err(Errno::NOENT) => {
             make_folders(root, Path::new(BUNDLE).parent().unwrap_or(Path::new("")))?;
@@ -193,7 +192,7 @@ fn add_certificates(root: &File, folder: &Folder, file: &Path) -> io::Result<()>
         bundle.push(b'\n');
     }
     bundle.extend_from_slice(&extra);
-    let mut merged = File::from(in_root(BUNDLE, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?);
+    let mut merged = File::from(in_root(OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, 0o644)?);
     merged.write_all(&bundle)?;
     let alone = File::create(folder.join("ca.pem"))?;
     (&alone).write_all(&extra)?;

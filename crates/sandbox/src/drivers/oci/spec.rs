@@ -56,7 +56,8 @@ pub(super) struct Parts<'a> {
 /// Writes the specification of one sandbox.
 pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -> Value {
     let memory = spec.limits.memory_mib * 1024 * 1024;
-    let disk = spec.limits.disk_mib * 1024 * 1024;
+    // A little more than fits, so that a full layer is "no space left" and no signal.
+    let largest_file = (spec.limits.disk_mib + 1) * 1024 * 1024;
     let files = OPEN_FILES.min(parts.open_files);
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -95,7 +96,7 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -
                 { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
                 // No file needs to be larger than the writable layer, and the
                 // console's log, which lies on the host, may not be.
-                { "type": "RLIMIT_FSIZE", "soft": disk, "hard": disk },
+                { "type": "RLIMIT_FSIZE", "soft": largest_file, "hard": largest_file },
             ],
         },
         "mounts": mounts,

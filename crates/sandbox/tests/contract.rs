@@ -1,0 +1,378 @@
+//! What every driver must do, asked of each one that works on this host.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails where it stands, and tells what it measured"
+)]
+
+mod common;
+
+use common::{USER, job, run, sh, tiny_image};
+use polydev_proto::Exit;
+use polydev_sandbox::{
+    Driver, DriverError, Phase, SandboxId, SandboxSpec, cmd,
+    driver::{Cpus, Limits},
+    drivers::{DriverConfig, by_name},
+    guest::Guest,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A place for one driver's sandboxes, and what they are made from.
+struct Host {
+    dir: tempfile::TempDir,
+    image: PathBuf,
+    kind: &'static str,
+    runtime: Option<PathBuf>,
+}
+
+impl Host {
+    /// A driver over this place, as another process would make it.
+    fn driver(&self) -> Arc<dyn Driver> {
+        let config = DriverConfig { state_dir: self.dir.path().join("state"), oci_runtime: self.runtime.clone() };
+        by_name(self.kind, &config).unwrap()
+    }
+
+    fn spec(&self) -> SandboxSpec {
+        SandboxSpec {
+            image: self.image.clone(),
+            image_id: "tiny".to_owned(),
+            limits: Limits { memory_mib: 128, cpus: Cpus { milli: 1000 }, pids: 48, disk_mib: 16 },
+            ca_file: None,
+        }
+    }
+
+    async fn sim() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { image: dir.path().join("none"), dir, kind: "sim", runtime: None }
+    }
+
+    /// A place for containers, or why this machine has none. A machine with a
+    /// runtime and root has no excuse.
+    async fn oci(runtime: &str) -> Option<Self> {
+        let Some(program) = cmd::find(runtime) else {
+            println!("skipped: `{runtime}` is not installed");
+            return None;
+        };
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: containers need root");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let image = tiny_image(dir.path()).await;
+        let host = Self { dir, image, kind: "oci", runtime: Some(program) };
+        let probe = host.driver().probe().await;
+        assert!(probe.available, "{probe:?}");
+        println!("{}", probe.reason);
+        Some(host)
+    }
+}
+
+impl Drop for Host {
+    /// A test that failed leaves no sandboxes to the next one.
+    fn drop(&mut self) {
+        let driver = self.driver();
+        let destroy_all = async {
+            for sandbox in driver.observe().await.unwrap_or_default() {
+                let _ = driver.destroy(&sandbox.id).await;
+            }
+        };
+        // Within the test's runtime no other may be entered on the same thread.
+        std::thread::scope(|scope| {
+            scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(destroy_all));
+        });
+    }
+}
+
+/// The name of a sandbox, which is this test process's alone: cgroups are shared with others.
+fn id(n: char) -> SandboxId {
+    let digits = format!("{:015}", std::process::id());
+    let letters: String = digits.bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
+    format!("sbx_{letters}{n}").parse().unwrap()
+}
+
+async fn phase(driver: &Arc<dyn Driver>, id: &SandboxId) -> Option<Phase> {
+    driver.observe().await.unwrap().into_iter().find(|seen| seen.id == *id).map(|seen| seen.phase)
+}
+
+/// Waits for what the system does in its own time.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut often = tokio::time::interval(Duration::from_millis(5));
+    let waiting = async {
+        while !holds().await {
+            often.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Holds for every driver.
+async fn contract(host: &Host) {
+    let (driver, spec, a, b) = (host.driver(), host.spec(), id('a'), id('b'));
+    assert_eq!(driver.kind(), host.kind);
+    assert_eq!(driver.observe().await.unwrap(), []);
+    assert!(matches!(driver.connect(&a).await, Err(DriverError::Gone(_))));
+    driver.destroy(&a).await.unwrap();
+
+    // The first one also pays for the image and the agent's file; the second shows the steady state.
+    driver.create(&a, &spec).await.unwrap();
+    let asked = Instant::now();
+    driver.create(&b, &spec).await.unwrap();
+    let created = asked.elapsed();
+    let (guest_a, guest_b) = (Guest::new(driver.clone(), a.clone()), Guest::new(driver.clone(), b.clone()));
+    let hello = guest_b.hello().await.unwrap();
+    println!("{}: created in {created:?}, hello after {:?}", host.kind, asked.elapsed());
+    assert_eq!(hello.version, polydev_proto::VERSION);
+    assert!(matches!(driver.create(&a, &spec).await, Err(DriverError::Exists(_))));
+    assert_eq!(phase(&driver, &a).await, Some(Phase::Running));
+    assert!(!driver.out_of_memory(&a).await.unwrap());
+
+    // Arguments and environment arrive as they were given.
+    let script = r#"printf "<%s>" "$@"; echo; env"#;
+    let mut exec = job(&["/bin/sh", "-c", script, "sh", "one", "", "t w o", ""]);
+    exec.env.insert("EMPTY".to_owned(), String::new());
+    let ran = run(&guest_a, exec).await;
+    let (args, env) = ran.stdout.split_once('\n').unwrap();
+    assert_eq!(args, "<one><><t w o><>");
+    let mut env: Vec<&str> = env.lines().filter(|line| !line.starts_with("_=")).collect();
+    env.retain(|line| !line.starts_with("PWD=") && !line.starts_with("OLDPWD=") && !line.starts_with("SHLVL="));
+    env.retain(|line| !line.starts_with("POLYDEV_"));
+    env.sort_unstable();
+    assert_eq!(env, ["EMPTY=", "PATH=/bin:/usr/bin"]);
+
+    // Files of one are not in the other.
+    guest_a.write_file("/workspace/here", 0o600, b"bytes").await.unwrap();
+    assert_eq!(guest_a.read_file("/workspace/here", 100).await.unwrap(), b"bytes");
+    assert!(guest_b.read_file("/workspace/here", 100).await.is_err());
+
+    // Another server finds what this one left, and everything works through it.
+    let running = job(&["/bin/sh", "-c", "echo before; read line; echo $line"]);
+    let name = running.job.clone();
+    guest_a.exec(polydev_proto::Exec { stdin: true, ..running }).await.unwrap();
+    let another = host.driver();
+    assert_eq!(phase(&another, &a).await, Some(Phase::Running));
+    let adopted = Guest::new(another.clone(), a.clone());
+    let mut stdin = adopted.stdin(&name).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"after\n").await.unwrap();
+    let mut attachment = adopted.attach(&name, 0, 0).await.unwrap();
+    let mut text = Vec::new();
+    let exit = loop {
+        match attachment.next().await.unwrap().unwrap() {
+            polydev_sandbox::guest::JobOutput::Bytes { bytes, .. } => text.extend(bytes),
+            polydev_sandbox::guest::JobOutput::Exit(exit) => break exit,
+        }
+    };
+    assert_eq!((text.as_slice(), exit), (&b"before\nafter\n"[..], Exit { code: Some(0), signal: None }));
+
+    // A sandbox whose agent ends is seen as ended, and cannot be dialled. What it printed stays.
+    assert!(!driver.console(&a, 4096).await.unwrap().is_empty());
+    another.destroy(&a).await.unwrap();
+    another.destroy(&a).await.unwrap();
+    assert_eq!(phase(&driver, &a).await, None);
+    assert!(matches!(driver.connect(&a).await, Err(DriverError::Gone(_))));
+    assert_eq!(driver.console(&a, 4096).await.unwrap(), b"");
+
+    // Jobs that hide from their parents end with their sandbox.
+    sh(&guest_b, "(/bin/sh -c 'while :; do sleep 600; done' </dev/null >/dev/null 2>&1 &)").await;
+    let asked = Instant::now();
+    driver.destroy(&b).await.unwrap();
+    println!("{}: destroyed in {:?}", host.kind, asked.elapsed());
+    assert_eq!(driver.observe().await.unwrap(), []);
+}
+
+/// No process, mount, loop device, cgroup or folder.
+async fn nothing_left(host: &Host) {
+    let place = host.dir.path().to_str().unwrap().to_owned();
+    let image = host.image.to_str().unwrap().to_owned();
+    eventually("the loop device is freed", async || loop_devices(&image) == 0).await;
+    eventually("no process is left", async || processes_that_mention(&place).is_empty()).await;
+    assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&place));
+    for sandbox in ['a', 'b', 'c', 'd'] {
+        let sandbox = id(sandbox);
+        assert_eq!(groups(&sandbox), Vec::<PathBuf>::new());
+        for folder in ["", "runtime"] {
+            assert!(!host.dir.path().join("state").join(host.kind).join(folder).join(sandbox.as_str()).exists());
+        }
+    }
+}
+
+fn loop_devices(image: &str) -> usize {
+    let backing = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("loop/backing_file")).ok();
+    fs::read_dir("/sys/block").unwrap().flatten().filter_map(backing).filter(|file| file.trim() == image).count()
+}
+
+fn processes_that_mention(text: &str) -> Vec<String> {
+    let pids =
+        fs::read_dir("/proc").unwrap().flatten().filter(|e| e.file_name().as_encoded_bytes()[0].is_ascii_digit());
+    let said = pids.filter_map(|e| {
+        let args = String::from_utf8_lossy(&fs::read(e.path().join("cmdline")).ok()?).into_owned();
+        let mounts = fs::read_to_string(e.path().join("mountinfo")).unwrap_or_default();
+        let mounted = mounts.lines().filter(|line| line.contains(text)).map(str::to_owned);
+        Some(mounted.chain([args]).filter(|said| said.contains(text)).collect::<Vec<_>>())
+    });
+    said.flatten().collect()
+}
+
+fn groups(id: &SandboxId) -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    let mut candidates: Vec<PathBuf> = hierarchies.collect();
+    candidates.push("/sys/fs/cgroup".into());
+    candidates.into_iter().map(|dir| dir.join("polydev").join(id.as_str())).filter(|dir| dir.exists()).collect()
+}
+
+/// Holds for containers: what is inside cannot see or use what is outside.
+async fn isolation(host: &Host) {
+    let (driver, a) = (host.driver(), id('a'));
+    let mounts_before = mounts_of_the_host();
+    let ca = host.dir.path().join("ca.pem");
+    fs::write(&ca, "-----BEGIN CERTIFICATE-----\nextra\n-----END CERTIFICATE-----\n").unwrap();
+    driver.create(&a, &SandboxSpec { ca_file: Some(ca.clone()), ..host.spec() }).await.unwrap();
+    assert_eq!(mounts_of_the_host(), mounts_before);
+    let guest = Guest::new(driver.clone(), a.clone());
+
+    let status = sh(&guest, "cat /proc/self/status").await;
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("{name}: {status}")).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for (name, value) in [("Uid", USER), ("Gid", USER)] {
+        assert_eq!(field(name), [value.to_string().as_str(); 4].join(" "));
+    }
+    assert_eq!(field("Groups"), "");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(set), "0000000000000000", "{set}");
+    }
+    assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"));
+
+    let interfaces = sh(&guest, "cat /proc/net/dev").await;
+    let interfaces: Vec<&str> =
+        interfaces.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
+    assert_eq!(interfaces, ["lo"]);
+    assert_eq!(sh(&guest, "cat /proc/sys/kernel/hostname").await, "polydev\n");
+    assert_eq!(sh(&guest, "ulimit -c; ulimit -Hc").await, "0\n0\n");
+
+    // The agent's memory, environment and descriptors are not the tools' to read.
+    for secret in ["environ", "mem", "fd/0", "maps"] {
+        let ran = run(&guest, job(&["/bin/cat", &format!("/proc/1/{secret}")])).await;
+        assert_ne!(ran.exit.code, Some(0), "/proc/1/{secret} can be read");
+    }
+    assert_eq!(
+        sh(&guest, "cat /proc/keys /proc/timer_list /proc/interrupts; ls -A /sys/firmware; ls -A /proc/acpi").await,
+        ""
+    );
+    for write in ["/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/x", "/.polydev/agent", "/x", "/dev/x"] {
+        let ran = run(&guest, job(&["/bin/sh", "-c", &format!("echo x >{write}")])).await;
+        assert_ne!(ran.exit.code, Some(0), "{write} can be written");
+    }
+    assert_eq!(sh(&guest, "echo x >/workspace/y; echo z >~/y; cat /workspace/y").await, "x\n");
+
+    let extra = fs::read_to_string(&ca).unwrap();
+    assert_eq!(sh(&guest, "cat /etc/ssl/certs/ca-certificates.crt").await, format!("the image's own\n{extra}"));
+    assert_eq!(sh(&guest, "cat /.polydev/ca.pem").await, extra);
+    driver.destroy(&a).await.unwrap();
+
+    // Bad certificates and bad images are told apart, and leave something that can be destroyed.
+    fs::write(&ca, "not a certificate").unwrap();
+    let error = driver.create(&a, &SandboxSpec { ca_file: Some(ca.clone()), ..host.spec() }).await.unwrap_err();
+    assert!(error.to_string().contains("holds no PEM certificate"), "{error}");
+    assert_eq!(phase(&driver, &a).await, Some(Phase::Partial));
+    driver.destroy(&a).await.unwrap();
+    for image in [host.dir.path().join("missing.ext4"), ca] {
+        let error = driver.create(&a, &SandboxSpec { image, ..host.spec() }).await.unwrap_err();
+        assert!(matches!(error, DriverError::Image { .. }), "{error}");
+    }
+    assert_eq!(phase(&driver, &a).await, None);
+}
+
+fn mounts_of_the_host() -> Vec<String> {
+    // Other programs of this host may mount what they like meanwhile.
+    let ours = |line: &&str| {
+        line.contains("tiny.ext4") || line.contains("overlay") || line.contains("polydev") || line.contains("loop")
+    };
+    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(ours).map(str::to_owned).collect()
+}
+
+/// Holds for containers: no sandbox can use more than its share.
+async fn limits(host: &Host) {
+    let (driver, c, d) = (host.driver(), id('c'), id('d'));
+    driver.create(&c, &host.spec()).await.unwrap();
+    let guest = Guest::new(driver.clone(), c.clone());
+
+    let full = run(&guest, job(&["/bin/dd", "if=/dev/zero", "of=/workspace/big", "bs=64k"])).await;
+    assert!(full.stderr.contains("No space left on device"), "{full:?}");
+    let size = guest.list("/workspace").await.unwrap()[0].size;
+    assert!((15 << 20..=16 << 20).contains(&size), "{size}");
+    sh(&guest, "echo >/workspace/big").await;
+
+    // A fork bomb finds an end; the agent answers all the while, and nothing is left of it.
+    let bomb = job(&["/bin/sh", "-c", "f() { f | f & }; f; sleep 600"]);
+    let name = bomb.job.clone();
+    guest.exec(bomb).await.unwrap();
+    let most = |file: &str| groups(&c).iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
+    eventually("the bomb meets the limit", async || {
+        guest.hello().await.unwrap();
+        most("pids.events").is_some_and(|text| !text.contains("max 0"))
+    })
+    .await;
+    assert!(most("pids.current").unwrap().trim().parse::<u32>().unwrap() <= 48);
+    guest.signal(&name, 9, true).await.unwrap();
+
+    // A job that takes too much memory is killed, and that is known.
+    let greedy =
+        run(&guest, job(&["/bin/sh", "-c", "head -c 400000000 /dev/zero | dd of=/dev/null bs=400M iflag=fullblock"]))
+            .await;
+    eventually("the want of memory is seen", async || driver.out_of_memory(&c).await.unwrap()).await;
+    assert_ne!(greedy.exit, Exit { code: Some(0), signal: None });
+    driver.destroy(&c).await.unwrap();
+
+    // The end of the first process is the end of the sandbox.
+    driver.create(&d, &host.spec()).await.unwrap();
+    let pids = groups(&d).iter().find_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok()).unwrap();
+    let first = rustix::process::Pid::from_raw(pids.lines().next().unwrap().parse().unwrap()).unwrap();
+    rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+    eventually("the end is seen", async || phase(&driver, &d).await == Some(Phase::Ended { out_of_memory: false }))
+        .await;
+    assert!(matches!(driver.connect(&d).await, Err(DriverError::Gone(_))));
+    driver.destroy(&d).await.unwrap();
+}
+
+async fn half_made(host: &Host) {
+    let (driver, a) = (host.driver(), id('a'));
+    driver.create(&a, &host.spec()).await.unwrap();
+    // As a crash just before the last step leaves it: it runs, and nobody has written that down.
+    fs::remove_file(host.dir.path().join("state/oci").join(a.as_str()).join("process.json")).unwrap();
+    assert_eq!(phase(&driver, &a).await, Some(Phase::Partial));
+    driver.destroy(&a).await.unwrap();
+    // As a crash just after the first step leaves it.
+    fs::create_dir(Path::new(host.dir.path()).join("state/oci").join(a.as_str())).unwrap();
+    assert_eq!(phase(&driver, &a).await, Some(Phase::Partial));
+    driver.destroy(&a).await.unwrap();
+}
+
+#[tokio::test]
+async fn sim() {
+    let host = Host::sim().await;
+    contract(&host).await;
+    nothing_left(&host).await;
+}
+
+#[tokio::test]
+async fn oci() {
+    // One after the other: the names of the sandboxes are the same, and so are their groups'.
+    for runtime in ["crun", "runc"] {
+        if let Some(host) = Host::oci(runtime).await {
+            contract(&host).await;
+            nothing_left(&host).await;
+            isolation(&host).await;
+            nothing_left(&host).await;
+            limits(&host).await;
+            nothing_left(&host).await;
+            half_made(&host).await;
+            nothing_left(&host).await;
+        }
+    }
+}
