@@ -1,5 +1,6 @@
 //! The integration tests of the server: one binary, one module for each part.
 
+mod cli;
 mod config;
 mod connections;
 mod people;
