@@ -1,9 +1,13 @@
 //! `image build|verify|list|prune DIR`: images without the rest of Polydev.
+//! `verify` starts a sandbox, if this host can, below `DIR/.proof`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a command")]
 
 use anyhow::{Context, bail};
-use polydev_sandbox::image::{ImageStore, Kind, Progress};
+use polydev_sandbox::{
+    drivers::{self, DriverConfig},
+    image::{ImageStore, Kind, Progress},
+};
 use std::process::ExitCode;
 
 #[tokio::main]
@@ -17,10 +21,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         Progress::Line(stage, line) => eprintln!("{stage}: {line}"),
         Progress::Finished(stage, took) => eprintln!("{stage} done in {:.1} s", took.as_secs_f64()),
     };
+    let config = DriverConfig { state_dir: store.dir().join(".proof"), oci_runtime: None };
+    let driver = drivers::auto(&config).await.inspect_err(|unfit| eprintln!("no sandboxes here: {unfit:?}")).ok();
     match command.as_str() {
         "build" => {
             let built = tokio::select! {
-                built = store.build(Kind::Cli, None, &mut progress) => built,
+                built = store.build(Kind::Cli, driver.as_ref(), &mut progress) => built,
                 _ = tokio::signal::ctrl_c() => bail!("interrupted; nothing has changed"),
             };
             let built = built.map_err(|error| {
@@ -30,7 +36,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string_pretty(&built)?);
         }
         "verify" => {
-            let report = store.verify(Kind::Cli, None, &mut progress).await?;
+            let report = store.verify(Kind::Cli, driver.as_ref(), &mut progress).await?;
             for check in &report.checks {
                 println!("{check}");
             }

@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use async_trait::async_trait;
 use polydev_sandbox::{
+    Driver,
     cmd::{self, Cmd},
+    drivers::{self, DriverConfig},
     image::{Built, IDENTITY, ImageError, ImageStore, Kind, OnProgress, Progress, Source, Stage},
 };
 use sha2::{Digest, Sha256};
@@ -15,7 +17,10 @@ use std::{
     io::{Read, Seek, SeekFrom, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{
     io::AsyncReadExt,
@@ -318,12 +323,46 @@ async fn the_real_image_is_what_the_recipe_says() -> Result<()> {
     let again = store.build(Kind::Cli, None, &mut |_| {}).await?;
     ensure!(!again.new && again.image == image, "built twice: {again:?}");
 
+    // From inside a sandbox: the tools print their pinned versions, the content id is the same.
+    let state = tempfile::tempdir()?;
+    let driver = isolating(state.path()).await?;
+    let report = store.verify(Kind::Cli, Some(&driver), &mut |_| {}).await?;
+    ensure!(report.passed(), "{}", report.failures());
+    for name in image.tools.keys().map(String::as_str).chain(["agent", "content id", "user", "set-user-id"]) {
+        ensure!(report.checks.iter().any(|check| check.name == name), "{name} was not looked at: {report:?}");
+    }
+    ensure!(driver.observe().await?.is_empty(), "the proof left its sandbox");
+
     // Read without mounting, as no driver would.
     let inside = cmd::run(Cmd::new("debugfs").args(["-R", &format!("cat {IDENTITY}")]).arg(&image.path)).await?;
     let identity: serde_json::Value = serde_json::from_slice(&inside.stdout)?;
     ensure!(identity["id"] == image.id.as_str() && identity["kind"] == "cli", "{identity}");
     ensure!(identity["tools"] == serde_json::json!(image.tools), "{identity}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_does_not_work_never_becomes_current() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: sandboxes are made by root");
+        return Ok(());
+    }
+    let (dir, store) = store();
+    let old = build(&store, &Small::version(1)).await?.image;
+    let before = names(&store);
+    let driver = isolating(dir.path()).await?;
+    // One file is not enough for a sandbox.
+    let error = store.build_from(&Small::version(2), Some(&driver), &mut |_| {}).await.unwrap_err();
+    ensure!(matches!(error, ImageError::Unproven { .. }), "{error}");
+    ensure!(store.current(Kind::Cli)? == old && names(&store) == before, "{:?}", names(&store));
+    ensure!(driver.observe().await?.is_empty(), "the proof left its sandbox");
+    Ok(())
+}
+
+/// A driver for proofs alone. Where root is and none works, that is a failure.
+async fn isolating(dir: &Path) -> Result<Arc<dyn Driver>> {
+    let config = DriverConfig { state_dir: dir.join("proof"), oci_runtime: None };
+    drivers::auto(&config).await.map_err(|unfit| anyhow!("no driver works here: {unfit:?}"))
 }
 
 /// Where `make` keeps images, or the folder that the server would be told.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The image's user `polydev`, who runs the agent and every job; its group has the same number.
-pub(super) const USER: u32 = 10001;
+pub(super) use crate::image::UID as USER;
 
 /// The host name inside, which the image's `/etc/hosts` knows: a desktop that cannot look up its own name waits.
 const HOSTNAME: &str = "polydev";
