@@ -8,7 +8,10 @@ use crate::{
     providers::PROVIDERS,
     vault::{KeySource, MasterKey},
 };
-use polydev_sandbox::driver::{Cpus, Limits};
+use polydev_sandbox::{
+    driver::{Cpus, Limits},
+    egress::{HostRule, UpstreamProxy},
+};
 use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::BTreeMap,
@@ -237,13 +240,18 @@ fn limits(from: &mut Settings, of: &str, memory_mib: u64, pids: u64) -> Limits {
 
 fn egress(from: &mut Settings) -> Egress {
     let upstream_proxy = from.secret("egress.upstream_proxy");
-    if let Some(proxy) = &upstream_proxy {
-        let scheme = proxy.expose_secret().split_once("://").map(|(scheme, _)| scheme);
-        if !matches!(scheme, Some("http" | "socks5")) {
-            from.problem("egress.upstream_proxy", "is neither `http://host:port` nor `socks5://host:port`");
-        }
+    if let Some(Err(error)) = upstream_proxy.as_ref().map(|proxy| proxy.expose_secret().parse::<UpstreamProxy>()) {
+        from.problem("egress.upstream_proxy", error.to_string());
     }
-    Egress { upstream_proxy, allow: from.list("egress.allow"), deny: from.list("egress.deny") }
+    Egress { upstream_proxy, allow: rules(from, "egress.allow"), deny: rules(from, "egress.deny") }
+}
+
+fn rules(from: &mut Settings, key: &str) -> Vec<String> {
+    let rules = from.list(key);
+    for error in rules.iter().filter_map(|rule| rule.parse::<HostRule>().err()) {
+        from.problem(key, error.to_string());
+    }
+    rules
 }
 
 fn runs(from: &mut Settings) -> Runs {

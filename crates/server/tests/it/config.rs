@@ -219,7 +219,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         pool.deskop = 1
         runs.timeout_s = "30m"
         runs.max_queued = 1.5
-        egress.allow = "example.com"
+        egress.deny = "example.com"
         sandbox.cli.memory_mib = 1
         sandbox.desktop.cpus = 0
         sandbox.driver = "docker"
@@ -238,7 +238,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         "#,
     );
     let vars = [
-        ("POLYDEV__EGRESS__DENY", "example.com"),
+        ("POLYDEV__EGRESS__ALLOW", r#"["exa mple.com", "*.example.com", "10.0.0.0/33"]"#),
         ("POLYDEV__LOGIN__TTL_S", "soon"),
         ("POLYDEV__VAULT__KEY", "canary"),
         ("ENCRYPTION_MASTER_KEY", "canary"),
@@ -253,6 +253,12 @@ fn a_provider_that_does_not_exist_is_named_beside_those_that_do() {
     let said = Home::new("providers.clod.login = \"off\"\nproviders.claude.logins = \"off\"").problems(&[]);
     assert!(said.contains("`clod` is no provider that polydev knows; the providers are `claude`"), "{said}");
     assert!(said.contains("providers.claude.logins: is no key that polydev knows"), "{said}");
+}
+
+#[test]
+fn a_list_in_a_variable_is_json() {
+    let said = Home::new("").problems(&[("POLYDEV__EGRESS__DENY", "example.com")]);
+    assert!(said.contains("POLYDEV__EGRESS__DENY is no JSON list of strings, such as `[\"example.com\"]`"), "{said}");
 }
 
 #[test]
