@@ -153,6 +153,7 @@ async fn contract(host: &Host) {
     let running = job(&["/bin/sh", "-c", "echo before; read line; echo $line"]);
     let name = running.job.clone();
     guest_a.exec(polydev_proto::Exec { stdin: true, ..running }).await.unwrap();
+    drop((guest_a, guest_b, driver));
     let another = host.driver();
     assert_eq!(phase(&another, &a).await, Some(Phase::Running));
     let adopted = Guest::new(another.clone(), a.clone());
@@ -169,19 +170,23 @@ async fn contract(host: &Host) {
     assert_eq!((text.as_slice(), exit), (&b"before\nafter\n"[..], Exit { code: Some(0), signal: None }));
 
     // A sandbox whose agent ends is seen as ended, and cannot be dialled. What it printed stays.
-    assert!(!driver.console(&a, 4096).await.unwrap().is_empty());
+    assert!(!another.console(&a, 4096).await.unwrap().is_empty());
     another.destroy(&a).await.unwrap();
     another.destroy(&a).await.unwrap();
-    assert_eq!(phase(&driver, &a).await, None);
-    assert!(matches!(driver.connect(&a).await, Err(DriverError::Gone(_))));
-    assert_eq!(driver.console(&a, 4096).await.unwrap(), b"");
+    assert_eq!(phase(&another, &a).await, None);
+    assert!(matches!(another.connect(&a).await, Err(DriverError::Gone(_))));
+    assert_eq!(another.console(&a, 4096).await.unwrap(), b"");
 
     // Jobs that hide from their parents end with their sandbox.
-    sh(&guest_b, "(/bin/sh -c 'while :; do sleep 600; done' </dev/null >/dev/null 2>&1 &)").await;
+    sh(
+        &Guest::new(another.clone(), b.clone()),
+        "(/bin/sh -c 'while :; do sleep 600; done' </dev/null >/dev/null 2>&1 &)",
+    )
+    .await;
     let asked = Instant::now();
-    driver.destroy(&b).await.unwrap();
+    another.destroy(&b).await.unwrap();
     println!("{}: destroyed in {:?}", host.kind, asked.elapsed());
-    assert_eq!(driver.observe().await.unwrap(), []);
+    assert_eq!(another.observe().await.unwrap(), []);
 }
 
 /// No process, mount, loop device, cgroup or folder.
@@ -347,6 +352,25 @@ async fn half_made(host: &Host) {
     fs::remove_file(host.dir.path().join("state/oci").join(a.as_str()).join("process.json")).unwrap();
     assert_eq!(phase(&driver, &a).await, Some(Phase::Partial));
     driver.destroy(&a).await.unwrap();
+    // As a caller leaves it who asks and does not wait.
+    let spec = host.spec();
+    tokio::select! {
+        biased;
+        created = driver.create(&a, &spec) => panic!("created at once: {created:?}"),
+        () = std::future::ready(()) => {}
+    }
+    driver.destroy(&a).await.unwrap();
+    assert_eq!((phase(&driver, &a).await, groups(&a)), (None, vec![]));
+    // Frozen, as one is that sleeps.
+    driver.create(&a, &host.spec()).await.unwrap();
+    for group in groups(&a) {
+        for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
+            if group.join(file).exists() {
+                fs::write(group.join(file), frozen).unwrap();
+            }
+        }
+    }
+    driver.destroy(&a).await.unwrap();
     // As a crash just after the first step leaves it.
     fs::create_dir(Path::new(host.dir.path()).join("state/oci").join(a.as_str())).unwrap();
     assert_eq!(phase(&driver, &a).await, Some(Phase::Partial));
@@ -358,6 +382,17 @@ async fn sim() {
     let host = Host::sim().await;
     contract(&host).await;
     nothing_left(&host).await;
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DriverConfig { state_dir: dir.path().into(), oci_runtime: Some("/no/such/krun".into()) };
+    let probe = by_name("oci", &config).unwrap().probe().await;
+    assert!(!probe.available);
+    assert!(probe.reason.contains("`krun` is not installed"), "{probe:?}");
+    assert!(probe.hint.unwrap().contains("sandbox.oci.runtime"));
+    assert!(by_name("docker", &config).is_none());
 }
 
 #[tokio::test]

@@ -9,7 +9,10 @@
 
 use super::process::Process;
 use crate::driver::{DriverError, SandboxId};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock, open},
+    io::Errno,
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
@@ -77,8 +80,19 @@ impl Folder {
         self.path.join(name)
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.path.exists()
+    /// Waits until nobody else makes or removes this sandbox, and keeps others
+    /// from it until the returned descriptor is closed, or its process dies.
+    /// `None` when there is no folder.
+    pub(super) fn lock(&self) -> Result<Option<OwnedFd>, DriverError> {
+        let refused = |error: Errno| step("locking the sandbox's folder", error);
+        match open(&self.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(folder) => {
+                flock(&folder, FlockOperation::LockExclusive).map_err(refused)?;
+                Ok(Some(folder))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(refused(error)),
+        }
     }
 
     /// Makes the socket that the agent gets as its standard input. The host's

@@ -115,12 +115,10 @@ impl Driver for Oci {
         let folder = Folder::of(&self.dir, id);
         let runtime = runtime_dir(&self.dir).join(id.as_str());
         let ended = tokio::task::spawn_blocking(move || {
-            if folder.exists() {
-                cgroups()?.destroy(folder.id()).map_err(|error| step("ending the sandbox's processes", error))?;
-                remove_folder(&runtime)?;
-                folder.remove()?;
-            }
-            Ok(())
+            let Some(_lock) = folder.lock()? else { return Ok(()) };
+            cgroups()?.destroy(folder.id()).map_err(|error| step("ending the sandbox's processes", error))?;
+            remove_folder(&runtime)?;
+            folder.remove()
         });
         ended.await.map_err(|error| step("ending the sandbox's processes", error))?
     }
@@ -162,6 +160,8 @@ impl Making {
     /// Makes the root and starts the container in it, on a thread of its own.
     fn make(self, runtime: &Runtime, state: &Path) -> Result<(), DriverError> {
         let Self { folder, image, spec, agent } = self;
+        // Whoever waits for this may give up, and destroy: not while the sandbox still grows.
+        let Some(_lock) = folder.lock()? else { return Err(DriverError::Gone(folder.id().clone())) };
         let (listener, console) = (folder.listen()?, folder.open_console()?);
         let cgroups = cgroups()?;
         mounts::mount_root(image.as_fd(), &folder, spec.limits.disk_mib)?;
