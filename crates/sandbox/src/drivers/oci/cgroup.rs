@@ -106,6 +106,15 @@ impl Cgroups {
                 missing.push(format!("the right to make groups in `{}` ({error})", hierarchy.mount.display()));
             }
         }
+        if let (Layout::V2, Some(mount)) = (self.layout(), self.v2()) {
+            // As the runtime will do: version 2 hands each controller on by name, and
+            // refuses where the group holds processes of its own, as in some containers.
+            for name in WANTED {
+                if let Err(error) = fs::write(mount.join("cgroup.subtree_control"), format!("+{name}")) {
+                    missing.push(format!("the right to hand on the cgroup controller `{name}` ({error})"));
+                }
+            }
+        }
         missing
     }
 
