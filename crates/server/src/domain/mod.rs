@@ -5,4 +5,5 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod people;
+pub mod run;
 pub mod time;

@@ -7,7 +7,10 @@ use sqlx::{
 };
 
 /// Every migration, in order; the first is version 1. One that was released is never changed.
-const MIGRATIONS: &[(&str, &str)] = &[("people", include_str!("../../../../migrations/0001_people.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("people", include_str!("../../../../migrations/0001_people.sql")),
+    ("runs", include_str!("../../../../migrations/0002_runs.sql")),
+];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.
 const POSTGRES_LOCK: i64 = i64::from_be_bytes(*b"\0polydev");

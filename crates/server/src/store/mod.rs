@@ -14,6 +14,8 @@ pub mod credentials;
 mod error;
 mod migrate;
 pub mod people;
+pub mod runs;
+pub mod sandboxes;
 
 pub use error::StoreError;
 

@@ -1,5 +1,7 @@
 //! The database: opening, migrating, and what one SQL text means on both kinds.
 
+mod runs;
+
 use crate::support::db;
 use polydev_server::store::{Store, StoreError, sqlite_file, sqlite_url};
 use sqlx::Row;

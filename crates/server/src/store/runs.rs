@@ -1,0 +1,329 @@
+//! Runs and their events.
+//!
+//! An event is numbered and stored in the same transaction that changes its
+//! run, and only while the run is open: after its last event there is none.
+
+use super::{Store, StoreError};
+use crate::domain::{
+    event::{Event, EventBody, Usage},
+    failure::Failure,
+    run::{Change, Run, Status, Wish, WorkFile},
+};
+use crate::providers::Tools;
+use sqlx::{AnyConnection, Row, any::AnyRow};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, provider, status, model, conversation, prompt, system, tools, timeout_s, metadata, ",
+            "text, usage, error, sandbox_id, cancel_requested_at, created_at, started_at, finished_at FROM runs ",
+            $rest
+        )
+    };
+}
+
+/// Where a list goes on: after the run that was made then and has this id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// When that run was made, Unix milliseconds.
+    pub created_at: i64,
+    /// Its id.
+    pub id: String,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// With an answer.
+    Completed {
+        /// The answer.
+        text: String,
+        /// What was used.
+        usage: Option<Usage>,
+    },
+    /// Without one.
+    Failed {
+        /// Why.
+        error: Failure,
+        /// What had been said until then.
+        text: String,
+        /// What was used.
+        usage: Option<Usage>,
+    },
+    /// By cancelling it.
+    Cancelled {
+        /// What had been said until then.
+        text: String,
+        /// What was used.
+        usage: Option<Usage>,
+    },
+}
+
+impl End {
+    fn change(&self) -> Change {
+        match self {
+            Self::Completed { .. } => Change::Answer,
+            Self::Failed { .. } => Change::Fail,
+            Self::Cancelled { .. } => Change::Cancel,
+        }
+    }
+}
+
+impl Store {
+    /// Stores a new run with its files and its first event.
+    pub async fn insert_run(
+        &self,
+        id: &str,
+        user_id: &str,
+        wish: &Wish,
+        timeout_s: i64,
+        at: i64,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO runs (id, user_id, provider, status, model, prompt, system, tools, timeout_s, metadata, created_at, last_seq) \
+             VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 1)",
+        )
+        .bind(id)
+        .bind(user_id)
+        .bind(&wish.provider)
+        .bind(wish.model.as_deref())
+        .bind(&wish.prompt)
+        .bind(wish.system.as_deref())
+        .bind(match wish.tools {
+            Tools::All => "all",
+            Tools::None => "none",
+        })
+        .bind(timeout_s)
+        .bind(wish.metadata.as_ref().map(ToString::to_string))
+        .bind(at)
+        .execute(&mut *tx)
+        .await?;
+        insert_event(&mut tx, id, 1, at, &EventBody::Queued { run_id: id.to_owned() }).await?;
+        for file in &wish.files {
+            sqlx::query("INSERT INTO run_files (run_id, path, content) VALUES ($1, $2, $3)")
+                .bind(id)
+                .bind(&file.path)
+                .bind(&file.content[..])
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The run of this id.
+    pub async fn run(&self, id: &str) -> Result<Option<Run>, StoreError> {
+        let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_optional(self.read()).await?;
+        row.as_ref().map(run_of).transpose()
+    }
+
+    /// A person's runs, newest first.
+    pub async fn runs_of(&self, user_id: &str, after: Option<&After>, limit: i64) -> Result<Vec<Run>, StoreError> {
+        let (created_at, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
+        let rows = sqlx::query(select!(
+            "WHERE user_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) ORDER BY created_at DESC, id DESC LIMIT $4"
+        ))
+        .bind(user_id)
+        .bind(created_at)
+        .bind(id)
+        .bind(limit)
+        .fetch_all(self.read())
+        .await?;
+        rows.iter().map(run_of).collect()
+    }
+
+    /// Every run that is not over, oldest first.
+    pub async fn open_runs(&self) -> Result<Vec<Run>, StoreError> {
+        let rows = sqlx::query(select!("WHERE status IN ('queued', 'running') ORDER BY created_at, id"))
+            .fetch_all(self.read())
+            .await?;
+        rows.iter().map(run_of).collect()
+    }
+
+    /// How many runs wait.
+    pub async fn queued_runs(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM runs WHERE status = 'queued'").fetch_one(self.read()).await?;
+        Ok(row.try_get("n")?)
+    }
+
+    /// The files that were given to a run.
+    pub async fn run_files(&self, id: &str) -> Result<Vec<WorkFile>, StoreError> {
+        let rows = sqlx::query("SELECT path, content FROM run_files WHERE run_id = $1 ORDER BY path")
+            .bind(id)
+            .fetch_all(self.read())
+            .await?;
+        rows.iter().map(|row| Ok(WorkFile { path: row.try_get("path")?, content: row.try_get("content")? })).collect()
+    }
+
+    /// Takes a run out of the queue for this sandbox. `false`: it was no longer waiting.
+    pub async fn start_run(&self, id: &str, sandbox_id: &str, at: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE runs SET status = 'running', sandbox_id = $1, started_at = $2 \
+             WHERE id = $3 AND status = 'queued' AND cancel_requested_at IS NULL",
+        )
+        .bind(sandbox_id)
+        .bind(at)
+        .bind(id)
+        .execute(self.write())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Writes down the wish to cancel. `false`: the run is over.
+    pub async fn request_cancel(&self, id: &str, at: i64) -> Result<bool, StoreError> {
+        let done = sqlx::query(
+            "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, $1) \
+             WHERE id = $2 AND status IN ('queued', 'running')",
+        )
+        .bind(at)
+        .bind(id)
+        .execute(self.write())
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Numbers and stores events of an open run. `None`: the run is over, nothing was stored.
+    pub async fn append_events(&self, id: &str, bodies: &[EventBody], at: i64) -> Result<Option<i64>, StoreError> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "UPDATE runs SET last_seq = last_seq + $1 WHERE id = $2 AND status IN ('queued', 'running') RETURNING last_seq",
+        )
+        .bind(bodies.len() as i64)
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let last: i64 = row.try_get("last_seq")?;
+        for (seq, body) in (last - bodies.len() as i64 + 1..).zip(bodies) {
+            insert_event(&mut tx, id, seq, at, body).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(last))
+    }
+
+    /// Ends a run and stores its last event. `None`: it was over already, nothing was changed.
+    pub async fn finish_run(&self, id: &str, end: &End, at: i64) -> Result<Option<i64>, StoreError> {
+        let mut tx = self.begin().await?;
+        // Take the row's write lock before reading it, so that PostgreSQL shows two finishers one truth.
+        let row = sqlx::query(
+            "UPDATE runs SET last_seq = last_seq + 1 WHERE id = $1 AND status IN ('queued', 'running') \
+             RETURNING status, started_at, last_seq",
+        )
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let status = status_of(&row)?;
+        let Some(next) = status.after(end.change()) else {
+            return Err(StoreError::Unknown { what: "end of a run that is", value: status.as_str().into() });
+        };
+        let seq: i64 = row.try_get("last_seq")?;
+        let started_at: Option<i64> = row.try_get("started_at")?;
+        let (text, usage, error, body) = match end {
+            End::Completed { text, usage } => (
+                text,
+                usage,
+                None,
+                EventBody::Completed { text: text.clone(), usage: *usage, duration_ms: at - started_at.unwrap_or(at) },
+            ),
+            End::Failed { error, text, usage } => {
+                (text, usage, Some(error), EventBody::Failed { error: error.clone() })
+            }
+            End::Cancelled { text, usage } => (text, usage, None, EventBody::Cancelled),
+        };
+        sqlx::query("UPDATE runs SET status = $1, text = $2, usage = $3, error = $4, finished_at = $5 WHERE id = $6")
+            .bind(next.as_str())
+            // PostgreSQL cannot store U+0000 in a text; the events have it as it was, escaped.
+            .bind((!text.is_empty() || next == Status::Completed).then(|| text.replace('\0', "\u{fffd}")))
+            .bind(usage.as_ref().map(json))
+            .bind(error.map(json))
+            .bind(at)
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        insert_event(&mut tx, id, seq, at, &body).await?;
+        tx.commit().await?;
+        Ok(Some(seq))
+    }
+
+    /// At most `limit` events of a run after number `after`, in order.
+    pub async fn events_after(&self, id: &str, after: i64, limit: i64) -> Result<Vec<Event>, StoreError> {
+        let rows =
+            sqlx::query("SELECT seq, at, body FROM run_events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3")
+                .bind(id)
+                .bind(after)
+                .bind(limit)
+                .fetch_all(self.read())
+                .await?;
+        rows.iter()
+            .map(|row| Ok(Event { seq: row.try_get("seq")?, at: row.try_get("at")?, body: parse(row, "body")? }))
+            .collect()
+    }
+}
+
+async fn insert_event(
+    tx: &mut AnyConnection,
+    run: &str,
+    seq: i64,
+    at: i64,
+    body: &EventBody,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO run_events (run_id, seq, at, body) VALUES ($1, $2, $3, $4)")
+        .bind(run)
+        .bind(seq)
+        .bind(at)
+        .bind(json(body))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+fn run_of(row: &AnyRow) -> Result<Run, StoreError> {
+    let tools: String = row.try_get("tools")?;
+    Ok(Run {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        provider: row.try_get("provider")?,
+        status: status_of(row)?,
+        model: row.try_get("model")?,
+        conversation: row.try_get("conversation")?,
+        prompt: row.try_get("prompt")?,
+        system: row.try_get("system")?,
+        tools: if tools == "none" { Tools::None } else { Tools::All },
+        timeout_s: row.try_get("timeout_s")?,
+        metadata: parse_optional(row, "metadata")?,
+        text: row.try_get("text")?,
+        usage: parse_optional(row, "usage")?,
+        error: parse_optional(row, "error")?,
+        sandbox_id: row.try_get("sandbox_id")?,
+        cancel_requested_at: row.try_get("cancel_requested_at")?,
+        created_at: row.try_get("created_at")?,
+        started_at: row.try_get("started_at")?,
+        finished_at: row.try_get("finished_at")?,
+    })
+}
+
+fn status_of(row: &AnyRow) -> Result<Status, StoreError> {
+    let status: String = row.try_get("status")?;
+    Status::parse(&status).ok_or_else(|| StoreError::Unknown { what: "status of a run", value: status.clone() })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own types have string keys and finite numbers or null")
+}
+
+fn parse<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_str(&text)
+        .map_err(|error| StoreError::Unknown { what: "JSON in a run", value: format!("{column}: {error}") })
+}
+
+fn parse_optional<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| {
+        serde_json::from_str(&text)
+            .map_err(|error| StoreError::Unknown { what: "JSON in a run", value: format!("{column}: {error}") })
+    })
+    .transpose()
+}

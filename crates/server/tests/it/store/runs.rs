@@ -1,0 +1,130 @@
+//! Runs and events: numbered without holes, ended once, listed newest first.
+
+use crate::support::db;
+use polydev_server::{
+    domain::{
+        event::EventBody,
+        failure::{Code, Failure},
+        run::{Status, Wish, WorkFile},
+    },
+    store::{
+        Store,
+        runs::{After, End},
+    },
+};
+
+async fn person(store: &Store, id: &str) {
+    sqlx::query("INSERT INTO users (id, email, role, password_hash, created_at) VALUES ($1, $1, 'member', '', 0)")
+        .bind(id)
+        .execute(store.write())
+        .await
+        .unwrap();
+}
+
+fn wish() -> Wish {
+    Wish {
+        provider: "claude".into(),
+        prompt: "hi \u{1f600}".into(),
+        metadata: Some(serde_json::json!({ "a": [1] })),
+        files: vec![WorkFile { path: "a/b".into(), content: vec![0, 255] }],
+        ..Wish::default()
+    }
+}
+
+fn text(text: &str) -> EventBody {
+    EventBody::Text { text: text.into() }
+}
+
+#[tokio::test]
+async fn a_run_lives_once() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        store.insert_run("run_1", "usr_1", &wish(), 60, 1000).await.unwrap();
+        let run = store.run("run_1").await.unwrap().unwrap();
+        assert_eq!((run.status, run.prompt.as_str(), run.metadata), (Status::Queued, "hi \u{1f600}", wish().metadata));
+        assert_eq!(store.run_files("run_1").await.unwrap(), wish().files);
+        assert_eq!(store.queued_runs().await.unwrap(), 1);
+
+        assert!(store.start_run("run_1", "sbx_1", 1010).await.unwrap());
+        assert!(!store.start_run("run_1", "sbx_2", 1011).await.unwrap(), "only once");
+        let two = [text("nul \0 and"), text(" more")];
+        assert_eq!(store.append_events("run_1", &two, 1020).await.unwrap(), Some(3));
+        let end = End::Completed { text: "nul \0 and more".into(), usage: None };
+        assert_eq!(store.finish_run("run_1", &end, 1510).await.unwrap(), Some(4));
+
+        assert_eq!(store.finish_run("run_1", &end, 1520).await.unwrap(), None, "it ends once");
+        assert_eq!(store.append_events("run_1", &two, 1530).await.unwrap(), None, "nothing follows the end");
+        assert!(!store.request_cancel("run_1", 1540).await.unwrap());
+        let events = store.events_after("run_1", 0, 100).await.unwrap();
+        assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(events[1].body, text("nul \0 and"), "as it was said");
+        assert!(matches!(&events[3].body, EventBody::Completed { duration_ms: 500, .. }), "{:?}", events[3]);
+        assert_eq!(store.events_after("run_1", 2, 1).await.unwrap()[0].seq, 3);
+        let run = store.run("run_1").await.unwrap().unwrap();
+        assert_eq!((run.status, run.finished_at), (Status::Completed, Some(1510)));
+        assert_eq!(store.open_runs().await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_finishers_make_one_end() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        for round in 0..20 {
+            let id = format!("run_{round}");
+            store.insert_run(&id, "usr_1", &wish(), 60, 1000).await.unwrap();
+            store.start_run(&id, "sbx_1", 1010).await.unwrap();
+            let failed = End::Failed { error: Failure::new(Code::Timeout, "late"), text: String::new(), usage: None };
+            let more = [text("x")];
+            let cancelled = End::Cancelled { text: String::new(), usage: None };
+            let (one, two, appended) = tokio::join!(
+                store.finish_run(&id, &failed, 1100),
+                store.finish_run(&id, &cancelled, 1100),
+                store.append_events(&id, &more, 1100),
+            );
+            assert_eq!(one.unwrap().is_some() as u8 + two.unwrap().is_some() as u8, 1);
+            let events = store.events_after(&id, 0, 100).await.unwrap();
+            assert_eq!(events.len(), 2 + appended.unwrap().is_some() as usize);
+            assert_eq!(events.iter().filter(|event| event.body.is_last()).count(), 1);
+            assert!(events[events.len() - 1].body.is_last());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_not_started() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        store.insert_run("run_1", "usr_1", &wish(), 60, 1000).await.unwrap();
+        assert!(store.request_cancel("run_1", 1001).await.unwrap());
+        assert!(store.request_cancel("run_1", 1002).await.unwrap(), "asking twice changes nothing");
+        assert_eq!(store.run("run_1").await.unwrap().unwrap().cancel_requested_at, Some(1001));
+        assert!(!store.start_run("run_1", "sbx_1", 1010).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_are_newest_first_and_whole() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        person(&store, "usr_2").await;
+        for n in 0..7 {
+            // Pairs of the same millisecond: the id decides.
+            store.insert_run(&format!("run_{n}"), "usr_1", &wish(), 60, 1000 + n / 2).await.unwrap();
+        }
+        store.insert_run("run_other", "usr_2", &wish(), 60, 1000).await.unwrap();
+        let mut seen = Vec::new();
+        let mut after: Option<After> = None;
+        loop {
+            let page = store.runs_of("usr_1", after.as_ref(), 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(After { created_at: last.created_at, id: last.id.clone() });
+            seen.extend(page.into_iter().map(|run| run.id));
+        }
+        assert_eq!(seen, ["run_6", "run_5", "run_4", "run_3", "run_2", "run_1", "run_0"]);
+    })
+    .await;
+}
