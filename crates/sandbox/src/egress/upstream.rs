@@ -175,6 +175,22 @@ impl UpstreamProxy {
         first + u16::try_from(offset).expect("less than the number of ports")
     }
 
+    /// Its address with its login and one port, for a client of the host's own.
+    pub fn url_for(&self, person: &str) -> SecretString {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            // The name is handed on unresolved.
+            Scheme::Socks5 => "socks5h",
+        };
+        let login = self.login.as_ref().map(|login| {
+            let encoded = |text: &str| {
+                url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+            };
+            format!("{}:{}@", encoded(&login.user), encoded(login.password.expose_secret()))
+        });
+        format!("{scheme}://{}{}:{}", login.unwrap_or_default(), self.host, self.port_for(person)).into()
+    }
+
     /// Asks the proxy for a connection. The host is handed on unresolved; the
     /// proxy's own address is the operator's choice and not checked.
     pub(super) async fn connect(

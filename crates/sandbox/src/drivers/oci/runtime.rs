@@ -33,7 +33,8 @@ impl Runtime {
     /// The configured runtime, or the first known one that answers.
     pub(super) async fn find(configured: Option<&Path>) -> Result<Self, String> {
         if let Some(program) = configured {
-            return Self::ask(program.to_owned()).await.map_err(|error| error.to_string());
+            let asked = Self::ask(program.to_owned()).await;
+            return asked.map_err(|_| format!("`{}` is no runtime that answers `--version`", program.display()));
         }
         let mut reasons = Vec::new();
         for name in KNOWN {
