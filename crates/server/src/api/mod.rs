@@ -1,1 +1,111 @@
-//! To come.
+//! The HTTP API. This file is its table of contents: one file a resource, one line each.
+
+pub mod connections;
+pub mod error;
+pub mod extract;
+pub mod health;
+mod host;
+pub mod me;
+pub mod page;
+pub mod providers;
+pub mod runs;
+pub mod sse;
+
+use crate::{control::Runs, domain::failure::Code, store::Store, vault::Vault};
+use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use error::ApiError;
+use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+/// The most bytes of a request's body.
+pub const BODY_MAX: usize = 32 * 1024 * 1024;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The database.
+    pub store: Store,
+    /// What seals credentials.
+    pub vault: Arc<Vault>,
+    /// Where runs are accepted, followed and cancelled.
+    pub runs: Runs,
+    /// For the host's own requests to providers.
+    pub outside: reqwest::Client,
+    /// What `Host` may say.
+    pub hosts: Arc<host::Hosts>,
+}
+
+pub use host::Hosts;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Polydev", description = "Your own accounts of Claude Code, Codex and Gemini as an API."),
+    modifiers(&Bearer),
+    security(("bearer" = [])),
+    tags(
+        (name = "runs", description = "Prompts given to a provider's tool"),
+        (name = "connections", description = "Your own accounts at the providers"),
+        (name = "providers", description = "What can be connected"),
+        (name = "people", description = "Who you are"),
+        (name = "health", description = "Whether the server can do its work"),
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("pdv_…").build();
+        document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi()).merge(health::router()).nest(
+        "/api/v1",
+        OpenApiRouter::new()
+            .merge(me::router())
+            .merge(providers::router())
+            .merge(connections::router())
+            .merge(runs::router()),
+    )
+}
+
+/// The OpenAPI document, as it is served at `/api/v1/openapi.json` and committed in `openapi/`.
+pub fn document() -> utoipa::openapi::OpenApi {
+    api().into_openapi()
+}
+
+/// Everything that the server answers.
+pub fn router(app: App) -> Router {
+    let (routes, document) = api().split_for_parts();
+    let docs = utoipa_swagger_ui::SwaggerUi::new("/docs").url("/api/v1/openapi.json", document);
+    routes
+        .merge(docs)
+        .fallback(async || {
+            ApiError::new(Code::NotFound, "there is nothing at this path")
+                .hint("`/docs` shows what there is.")
+                .into_response()
+        })
+        .method_not_allowed_fallback(async || {
+            ApiError::new(Code::InvalidRequest, "this path does not take this method")
+                .status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            ApiError::fault(format!("a handler panicked: {}", text.unwrap_or_default())).into_response()
+        }))
+        .layer(middleware::from_fn_with_state(app.clone(), host::check))
+        .layer(middleware::from_fn_with_state(app.clone(), error::render))
+        .with_state(app)
+}

@@ -1,7 +1,134 @@
-//! The command line: one file a command.
+//! The command line: one file a command, one line each below.
 
+pub mod client;
+pub mod connect;
 pub mod data;
+pub mod doctor;
 pub mod duration;
+pub mod image;
 pub mod key;
+pub mod login;
 pub mod output;
+pub mod run;
+pub mod runs;
+pub mod serve;
 pub mod user;
+
+use crate::config::{Config, Env, Flags};
+use clap::{Parser, Subcommand};
+use client::Client;
+use output::{CliError, Format};
+use std::path::PathBuf;
+
+/// Your own accounts of Claude Code, Codex and Gemini as an API.
+#[derive(Debug, Parser)]
+#[command(name = "polydev", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the server keeps everything.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How answers are printed: text, json, or (of `run` and `logs`) stream-json.
+    #[arg(long, global = true, value_enum, default_value = "text", hide_possible_values = true)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server.
+    Serve(serve::ServeArgs),
+    /// Tell what this host can do.
+    Doctor,
+    /// Build, check and list the golden images.
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// People, on the server's data directory.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// API keys, on the server's data directory.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Save the address of a server and a key for the commands below.
+    Login(login::LoginArgs),
+    /// Forget them.
+    Logout,
+    /// How the server is, who you are there, what is connected.
+    Status,
+    /// Connect an account of a provider.
+    Connect(connect::ConnectArgs),
+    /// List your connections.
+    Connections,
+    /// Forget a connection.
+    Disconnect {
+        /// claude, codex or gemini.
+        provider: String,
+    },
+    /// Give a prompt to a provider's tool, and stream its answer.
+    Run(run::RunArgs),
+    /// List your runs, newest first.
+    Runs(runs::RunsArgs),
+    /// Print a run's answer from its start, and follow it to its end.
+    Logs {
+        /// The run's id.
+        run: String,
+    },
+    /// Cancel a run.
+    Cancel {
+        /// The run's id.
+        run: String,
+    },
+    /// Print the OpenAPI document.
+    #[command(hide = true)]
+    Openapi,
+    /// Keys of the vault (to come).
+    #[command(hide = true)]
+    Vault { rest: Vec<String> },
+    /// Backups (to come).
+    #[command(hide = true)]
+    Backup { rest: Vec<String> },
+    /// Backups (to come).
+    #[command(hide = true)]
+    Restore { rest: Vec<String> },
+    /// Sandboxes (to come).
+    #[command(hide = true)]
+    Sandboxes,
+}
+
+/// Runs a command.
+pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
+    let format = cli.output;
+    if format == Format::StreamJson && !matches!(cli.command, Command::Run(_) | Command::Logs { .. }) {
+        return Err(CliError::usage("`--output stream-json` is for `run` and `logs`"));
+    }
+    let flags = Flags { config: cli.config, data_dir: cli.data_dir, listen: None };
+    let config = |flags: &Flags| Config::load(flags, &env).map_err(CliError::usage);
+    let client = || Client::open(&env);
+    match cli.command {
+        Command::Serve(args) => serve::serve(config(&Flags { listen: args.listen, ..flags })?).await,
+        Command::Doctor => doctor::doctor(&config(&flags)?, format).await,
+        Command::Image(command) => image::run(command, &config(&flags)?, format).await,
+        Command::User(command) => user::run(command, &config(&flags)?, format).await,
+        Command::Key(command) => key::run(command, &config(&flags)?, format).await,
+        Command::Login(args) => login::login(args, &env, format).await,
+        Command::Logout => login::logout(&env),
+        Command::Status => login::status(&client()?, format).await,
+        Command::Connect(args) => connect::connect(args, &client()?, format).await,
+        Command::Connections => connect::connections(&client()?, format).await,
+        Command::Disconnect { provider } => connect::disconnect(&provider, &client()?).await,
+        Command::Run(args) => run::run(args, &client()?, format).await,
+        Command::Runs(args) => runs::list(args, &client()?, format).await,
+        Command::Logs { run } => runs::logs(&run, &client()?, format).await,
+        Command::Cancel { run } => runs::cancel(&run, &client()?, format).await,
+        Command::Openapi => {
+            output::json(&crate::api::document());
+            Ok(())
+        }
+        Command::Vault { .. } | Command::Backup { .. } | Command::Restore { .. } | Command::Sandboxes => {
+            Err(CliError::usage("this command is to come in a later version"))
+        }
+    }
+}

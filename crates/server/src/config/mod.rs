@@ -151,6 +151,19 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// `log.format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -214,6 +227,20 @@ pub enum Driver {
     Qemu,
     Kubernetes,
     Sim,
+}
+
+impl Driver {
+    /// The driver's name; `None` for [`Driver::Auto`].
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Auto => None,
+            Self::Oci => Some("oci"),
+            Self::Firecracker => Some("firecracker"),
+            Self::Qemu => Some("qemu"),
+            Self::Kubernetes => Some("kubernetes"),
+            Self::Sim => Some("sim"),
+        }
+    }
 }
 
 /// `[pool]`: warm sandboxes that are kept ready; 0 is none.

@@ -1,1 +1,288 @@
-//! To come.
+//! What turns wishes into sandboxes and answers.
+//!
+//! ```text
+//!   accept() ─► row `queued` ─ poke ─► reconcile(): plan ─► start ─► a task for the run
+//!   cancel() ─► wish in row  ─ poke ─►                      stop, end, destroy
+//!                         timer ─────►
+//! ```
+//!
+//! The database is the wish, `driver.observe()` is the truth, [`plan`] closes
+//! the gap. The reconciler takes no input, runs on a poke and on a timer, and
+//! may run at any time: start-up after a crash is no second path.
+
+mod hub;
+pub mod plan;
+mod reconcile;
+mod run;
+pub mod verify;
+
+pub use hub::Hub;
+
+use crate::{
+    cli::output::chain,
+    config::Config,
+    domain::{
+        connections::{self, Connection, ConnectionError, Status},
+        event::EventBody,
+        failure::{Code, Failure},
+        id,
+        run::Wish,
+        time,
+    },
+    providers::Provider,
+    store::{Store, StoreError},
+    vault::Vault,
+};
+use polydev_sandbox::{
+    Driver, SandboxId,
+    egress::{Gateway, HostRule, Policy},
+    image::ImageStore,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{sync::Notify, time::Duration};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Where runs are accepted, followed and cancelled. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Runs(Arc<Inner>);
+
+/// What the runs of a server share.
+#[derive(Debug)]
+pub struct Inner {
+    config: Arc<Config>,
+    store: Store,
+    vault: Arc<Vault>,
+    driver: Arc<dyn Driver>,
+    images: ImageStore,
+    gateway: Gateway,
+    rules: Rules,
+    hub: Hub,
+    poke: Notify,
+    /// The runs that a task works on.
+    live: Mutex<HashMap<String, Live>>,
+    /// Nothing new is accepted or started.
+    draining: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What the operator allows and denies beside a provider's own hosts.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// `egress.allow`
+    pub allow: Vec<HostRule>,
+    /// `egress.deny`
+    pub deny: Vec<HostRule>,
+}
+
+/// A run that a task works on.
+#[derive(Debug)]
+struct Live {
+    sandbox: SandboxId,
+    stop: CancellationToken,
+    /// Why it was stopped, when not by its owner.
+    interrupted: bool,
+}
+
+impl Runs {
+    /// Runs over these parts. Nothing happens until [`Runs::reconcile_forever`].
+    pub fn new(
+        config: Arc<Config>,
+        store: Store,
+        vault: Arc<Vault>,
+        driver: Arc<dyn Driver>,
+        images: ImageStore,
+        gateway: Gateway,
+        rules: Rules,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            store,
+            vault,
+            driver,
+            images,
+            gateway,
+            rules,
+            hub: Hub::default(),
+            poke: Notify::new(),
+            live: Mutex::default(),
+            draining: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Wakes those who follow a run.
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// Accepts a run for a person: its id. What is accepted is stored.
+    pub async fn accept(&self, user_id: &str, wish: Wish) -> Result<String, Failure> {
+        let inner = &self.0;
+        wish.check()?;
+        if inner.draining.is_cancelled() {
+            return Err(Failure::new(Code::DriverUnavailable, "the server is stopping").hint("Try again in a moment."));
+        }
+        let provider = crate::providers::by_name(&wish.provider)
+            .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no provider `{}`", wish.provider)))?;
+        let connection = connections::get(&inner.store, user_id, &wish.provider).await.map_err(fault)?;
+        usable(connection, provider)?;
+        if inner.driver.capabilities().uses_image {
+            image(&inner.images)?;
+        }
+        let waiting = inner.store.queued_runs().await.map_err(fault)?;
+        if waiting >= inner.config.runs.max_queued as i64 {
+            return Err(Failure::new(Code::QueueFull, format!("{waiting} runs are waiting, which is all that may"))
+                .hint("Try again when some have ended."));
+        }
+        let timeout_s = wish.timeout_s.unwrap_or(inner.config.runs.timeout.as_secs() as i64);
+        let id = id::new("run");
+        inner.store.insert_run(&id, user_id, &wish, timeout_s, time::now_ms()).await.map_err(fault)?;
+        inner.poke.notify_one();
+        Ok(id)
+    }
+
+    /// Writes down the wish to cancel a run. `false`: it is over.
+    pub async fn cancel(&self, id: &str) -> Result<bool, StoreError> {
+        let open = self.0.store.request_cancel(id, time::now_ms()).await?;
+        self.0.poke.notify_one();
+        Ok(open)
+    }
+
+    /// Waits until a run is over.
+    pub async fn ended(&self, id: &str) -> Result<(), StoreError> {
+        let mut woken = self.0.hub.subscribe(id);
+        loop {
+            woken.mark_unchanged();
+            match self.0.store.run(id).await? {
+                Some(run) if !run.status.is_over() => {}
+                Some(_) | None => return Ok(()),
+            }
+            if woken.changed().await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a run could be started now.
+    pub async fn can_run(&self) -> bool {
+        self.0.driver.observe().await.is_ok()
+            && (!self.0.driver.capabilities().uses_image || image(&self.0.images).is_ok())
+    }
+
+    /// Closes the gap between wish and truth, on a poke and on a timer, until cancelled.
+    pub async fn reconcile_forever(&self, stop: CancellationToken) {
+        let mut timer = tokio::time::interval(Duration::from_secs(10));
+        loop {
+            if let Err(error) = self.reconcile().await {
+                tracing::error!(%error, "the reconciler could not look at the world; it will again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.0.poke.notified() => {}
+                _ = timer.tick() => {}
+            }
+        }
+    }
+
+    /// Takes no new work, gives what runs `grace`, ends the rest as interrupted, and destroys everything.
+    pub async fn drain(&self, grace: Duration) {
+        let inner = &self.0;
+        inner.draining.cancel();
+        inner.tasks.close();
+        if !inner.live().is_empty() {
+            tracing::info!(runs = inner.live().len(), grace_s = grace.as_secs(), "waiting for runs to end");
+        }
+        if tokio::time::timeout(grace, inner.tasks.wait()).await.is_err() {
+            for live in inner.live().values_mut() {
+                live.interrupted = true;
+                live.stop.cancel();
+            }
+            inner.tasks.wait().await;
+        }
+        if let Err(error) = self.reconcile().await {
+            tracing::error!(%error, "the last look at the world did not work; the next start will clean up");
+        }
+    }
+}
+
+impl Inner {
+    fn live(&self) -> MutexGuard<'_, HashMap<String, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a run of this provider may reach.
+    fn policy(&self, provider: &dyn Provider) -> Policy {
+        let own = provider.about().hosts.iter().filter_map(|host| host.parse().ok());
+        Policy {
+            allow: own.chain(self.rules.allow.iter().cloned()).collect(),
+            deny: self.rules.deny.clone(),
+            ports: vec![443],
+        }
+    }
+
+    /// Stores events of a run and wakes its followers. `false`: the run is over.
+    async fn append(&self, run: &str, bodies: &[EventBody]) -> Result<bool, StoreError> {
+        if bodies.is_empty() {
+            return Ok(true);
+        }
+        let last = self.store.append_events(run, bodies, time::now_ms()).await?;
+        if let Some(seq) = last {
+            self.hub.notify(run, seq);
+        }
+        Ok(last.is_some())
+    }
+
+    /// Ends a run and wakes its followers.
+    async fn finish(&self, run: &str, end: &crate::store::runs::End) -> Result<(), StoreError> {
+        if let Some(seq) = self.store.finish_run(run, end, time::now_ms()).await? {
+            self.hub.notify(run, seq);
+        }
+        Ok(())
+    }
+}
+
+/// The image that runs are made from.
+fn image(images: &ImageStore) -> Result<polydev_sandbox::image::Image, Failure> {
+    images.current(polydev_sandbox::image::Kind::Cli).map_err(|error| {
+        Failure::new(Code::ImageMissing, error.to_string()).hint("Build it with `polydev image build cli`.")
+    })
+}
+
+/// A fault of the server: its words are for the log alone.
+fn fault(error: impl std::error::Error) -> Failure {
+    tracing::error!(error = chain(&error), "a fault");
+    Failure::new(Code::Internal, "the server has a fault").hint("Look into the server's log.")
+}
+
+/// Refuses a connection that no run can use.
+fn usable(connection: Option<Connection>, provider: &dyn Provider) -> Result<(), Failure> {
+    let name = || provider.about().name.to_owned();
+    let error = match connection {
+        None => ConnectionError::NotConnected(name()),
+        Some(Connection { status: Status::Active | Status::Expiring, .. }) => return Ok(()),
+        Some(Connection { error, .. }) => {
+            ConnectionError::NeedsReconnect { provider: name(), error: error.map(Box::new) }
+        }
+    };
+    Err(no_connection(error, provider))
+}
+
+/// Why a connection cannot be used, as people are told.
+pub fn no_connection(error: ConnectionError, provider: &dyn Provider) -> Failure {
+    let (name, label) = (provider.about().name, provider.about().label);
+    match error {
+        ConnectionError::NotConnected(_) => Failure::new(Code::NotConnected, format!("{label} is not connected"))
+            .hint(format!("Connect it with `polydev connect {name} --api-key-stdin`.")),
+        ConnectionError::NeedsReconnect { error, .. } => {
+            let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
+            Failure::new(Code::NeedsReconnect, format!("{label} no longer accepts the connection{why}"))
+                .hint(format!("Connect it again with `polydev connect {name} --api-key-stdin`."))
+        }
+        error @ (ConnectionError::Unreadable(_) | ConnectionError::Vault(_) | ConnectionError::Store(_)) => {
+            fault(error)
+        }
+    }
+}

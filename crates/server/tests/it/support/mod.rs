@@ -1,4 +1,6 @@
 //! What tests need beside the server.
 
 pub(crate) mod db;
+pub(crate) mod host;
 mod postgres;
+pub(crate) mod server;

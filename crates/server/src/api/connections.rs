@@ -1,0 +1,199 @@
+//! `/connections`: a person's own accounts at the providers.
+
+use super::{
+    App,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::{Auth, Body},
+    providers::{All, find},
+};
+use crate::{
+    control::{no_connection, verify},
+    domain::{
+        connections::{self, Connection, ConnectionError, Opened},
+        failure::{Code, Failure},
+        people::{Principal, Scope},
+        time,
+    },
+    providers::{Credential, Method, Provider},
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put, delete)).routes(routes!(check))
+}
+
+/// A connection; never its secret.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionView {
+    /// Which provider.
+    pub provider: String,
+    /// `active`, `expiring`, `needs_reconnect` or `revoked`.
+    pub status: connections::Status,
+    /// How it was made.
+    pub method: Method,
+    /// Whose account it is, where the provider tells.
+    pub account: Option<String>,
+    /// Which plan it has, where the provider tells.
+    pub plan: Option<String>,
+    /// When it was made.
+    pub connected_at: String,
+    /// Until when it is good, where that is known.
+    pub expires_at: Option<String>,
+    /// What is wrong with it.
+    pub error: Option<Failure>,
+}
+
+impl From<Connection> for ConnectionView {
+    fn from(connection: Connection) -> Self {
+        Self {
+            provider: connection.provider,
+            status: connection.status,
+            method: connection.method,
+            account: connection.account,
+            plan: connection.plan,
+            connected_at: time::rfc3339(connection.connected_at),
+            expires_at: connection.expires_at.map(time::rfc3339),
+            error: connection.error,
+        }
+    }
+}
+
+/// What to connect with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PutConnection {
+    /// An API key of the provider. It is tried before it is kept.
+    #[schema(value_type = Option<String>)]
+    api_key: Option<SecretString>,
+    /// A token of `claude setup-token`. Not yet: answers 501.
+    #[schema(value_type = Option<String>)]
+    setup_token: Option<SecretString>,
+}
+
+/// One's own connections.
+#[utoipa::path(
+    get, path = "/connections", tag = "connections",
+    responses(
+        (status = 200, description = "All of them", body = All<ConnectionView>),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `connections`", body = ErrorBody),
+    )
+)]
+async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<ConnectionView>>> {
+    let who = auth.require(Scope::Connections)?;
+    let connections = connections::list(&app.store, &who.user_id).await.map_err(ApiError::internal)?;
+    Ok(Json(All::of(connections.into_iter().map(ConnectionView::from).collect())))
+}
+
+/// Connect with an API key, in place of what was there.
+#[utoipa::path(
+    put, path = "/connections/{provider}", tag = "connections",
+    params(("provider" = String, Path, description = "The provider's name")), request_body = PutConnection,
+    responses(
+        (status = 200, description = "Connected", body = ConnectionView),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `connections`", body = ErrorBody),
+        (status = 404, description = "Unknown provider", body = ErrorBody),
+        (status = 409, description = "The provider refuses the key; nothing was kept", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 422, description = "Not an API key of this provider", body = ErrorBody),
+        (status = 429, description = "The provider asks to wait", body = ErrorBody),
+        (status = 501, description = "Setup tokens, which are to come", body = ErrorBody),
+        (status = 502, description = "The provider cannot be reached", body = ErrorBody),
+    )
+)]
+async fn put(
+    State(app): State<App>,
+    auth: Auth,
+    Path(name): Path<String>,
+    Body(body): Body<PutConnection>,
+) -> ApiResult<Json<ConnectionView>> {
+    use secrecy::ExposeSecret;
+    let who = auth.require(Scope::Connections)?;
+    let provider = find(&name)?;
+    let key = match (body.api_key, body.setup_token) {
+        (Some(key), None) => key,
+        (None, Some(_)) => {
+            return Err(
+                ApiError::new(Code::NotYet, "setup tokens are to come in a later version").hint("Use an API key.")
+            );
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(ApiError::new(Code::InvalidRequest, "exactly one of `api_key` and `setup_token` is needed"));
+        }
+    };
+    provider.check_api_key(key.expose_secret())?;
+    let credential = Credential::ApiKey(key);
+    verify::verify(&app.outside, provider, &credential).await?;
+    let Credential::ApiKey(key) = credential;
+    let connection = connections::put_api_key(&app.store, &app.vault, &who.user_id, provider.about().name, &key)
+        .await
+        .map_err(ApiError::internal)?;
+    Ok(Json(connection.into()))
+}
+
+/// Ask the provider whether a connection is still good.
+#[utoipa::path(
+    post, path = "/connections/{provider}/verify", tag = "connections",
+    params(("provider" = String, Path, description = "The provider's name")),
+    responses(
+        (status = 200, description = "The connection as it is now", body = ConnectionView),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `connections`", body = ErrorBody),
+        (status = 404, description = "Unknown provider", body = ErrorBody),
+        (status = 409, description = "Not connected", body = ErrorBody),
+        (status = 429, description = "The provider asks to wait", body = ErrorBody),
+        (status = 502, description = "The provider cannot be reached", body = ErrorBody),
+    )
+)]
+async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> ApiResult<Json<ConnectionView>> {
+    let who = auth.require(Scope::Connections)?;
+    let provider = find(&name)?;
+    let opened = open(&app, &who, provider).await?;
+    let name = provider.about().name;
+    match verify::verify(&app.outside, provider, &opened.credential).await {
+        Ok(_) => {}
+        Err(failure) if failure.code == Code::NeedsReconnect => {
+            connections::mark_needs_reconnect(&app.store, &who.user_id, name, opened.version, &failure)
+                .await
+                .map_err(ApiError::internal)?;
+        }
+        Err(failure) => return Err(failure.into()),
+    }
+    let connection = connections::get(&app.store, &who.user_id, name).await.map_err(ApiError::internal)?;
+    let gone = || no_connection(ConnectionError::NotConnected(name.to_owned()), provider);
+    Ok(Json(connection.ok_or_else(gone)?.into()))
+}
+
+/// Forget a connection. Its runs go on to their end.
+#[utoipa::path(
+    delete, path = "/connections/{provider}", tag = "connections",
+    params(("provider" = String, Path, description = "The provider's name")),
+    responses(
+        (status = 204, description = "It is forgotten, or there was none"),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `connections`", body = ErrorBody),
+        (status = 404, description = "Unknown provider", body = ErrorBody),
+    )
+)]
+async fn delete(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    let who = auth.require(Scope::Connections)?;
+    let provider = find(&name)?;
+    connections::delete(&app.store, &who.user_id, provider.about().name).await.map_err(ApiError::internal)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The person's connection with its secret.
+pub async fn open(app: &App, who: &Principal, provider: &'static dyn Provider) -> ApiResult<Opened> {
+    let opened = connections::open(&app.store, &app.vault, &who.user_id, provider.about().name).await;
+    opened.map_err(|error| no_connection(error, provider).into())
+}

@@ -1,0 +1,112 @@
+//! What handlers take from a request, with our errors when it is not there.
+
+use super::{
+    App,
+    error::{ApiError, ApiResult},
+};
+use crate::domain::{
+    failure::{Code, Failure},
+    people::{self, Principal, Scope},
+    time,
+};
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{StatusCode, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+
+/// The JSON body of a request.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
+        let is_json =
+            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+                value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+            });
+        if !is_json {
+            return Err(ApiError::new(Code::InvalidRequest, "the body is not JSON")
+                .hint("Send it with `Content-Type: application/json`."));
+        }
+        let bytes = bytes::Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                ApiError::new(Code::InvalidRequest, "the body is too large")
+                    .hint(format!("At most {} bytes are allowed here.", super::BODY_MAX))
+                    .status(StatusCode::PAYLOAD_TOO_LARGE)
+            } else {
+                ApiError::new(Code::InvalidRequest, "the body did not arrive whole")
+            }
+        })?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+            Failure::new(Code::InvalidRequest, format!("{place}{}", error.into_inner()))
+                .hint("The document at `/docs` shows every field.")
+        })?;
+        json.end().map_err(|error| Failure::new(Code::InvalidRequest, format!("after the JSON value: {error}")))?;
+        Ok(Self(value))
+    }
+}
+
+/// Who asks. Every handler that is not open takes it and says what it needs:
+/// `let who = auth.require(Scope::RunsWrite)?;`
+#[derive(Debug)]
+pub struct Auth(Principal);
+
+impl Auth {
+    /// The person, if their key has this scope.
+    pub fn require(self, scope: Scope) -> ApiResult<Principal> {
+        if self.0.scopes.contains(&scope) {
+            return Ok(self.0);
+        }
+        Err(ApiError::new(Code::Forbidden, format!("this key does not have the scope `{scope}`"))
+            .hint("Make a key that has it with `polydev key create --scope`."))
+    }
+
+    /// The person, whatever their key may do.
+    pub fn any(self) -> Principal {
+        self.0
+    }
+}
+
+impl FromRequestParts<App> for Auth {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
+        let refused = |message: &str| {
+            ApiError::new(Code::Unauthenticated, message)
+                .hint("Send `Authorization: Bearer pdv_…`; `polydev key create` makes a key.")
+        };
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
+            return Err(refused("no API key was sent"));
+        };
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| refused("`Authorization` is not `Bearer` and a key"))?;
+        let principal =
+            people::authenticate_bearer(&app.store, token, time::now_ms()).await.map_err(ApiError::internal)?;
+        principal.map(Self).ok_or_else(|| refused("the API key is not valid: unknown, expired or revoked"))
+    }
+}
+
+/// The query of a request.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        axum::extract::Query::try_from_uri(&parts.uri)
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|rejection| ApiError::new(Code::InvalidRequest, rejection.body_text()))
+    }
+}

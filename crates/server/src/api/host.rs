@@ -1,0 +1,99 @@
+//! Which `Host` a request may name: a foreign one is a web page whose name was
+//! pointed at this server (DNS rebinding).
+
+use super::{App, error::ApiError};
+use crate::domain::failure::Code;
+use axum::{
+    extract::{Request, State},
+    http::{StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::net::SocketAddr;
+use url::Url;
+
+/// What `Host` may say.
+#[derive(Debug)]
+pub struct Hosts {
+    allowed: Vec<(String, Option<u16>)>,
+}
+
+/// These are one when `public_url` is one of them.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+impl Hosts {
+    /// The host of `public_url`, and the address that is listened at.
+    pub fn new(public_url: &Url, listen: SocketAddr) -> Self {
+        let host = public_url.host_str().unwrap_or_default().to_ascii_lowercase();
+        let port = public_url.port();
+        let mut allowed = vec![(host.clone(), port)];
+        let loopback = |host: &str| LOOPBACK.contains(&host);
+        if loopback(&host) {
+            allowed.extend(LOOPBACK.iter().map(|host| ((*host).to_owned(), port)));
+        }
+        // A client on the same machine, behind no proxy.
+        if !listen.ip().is_unspecified() {
+            let ip = match listen {
+                SocketAddr::V4(address) => address.ip().to_string(),
+                SocketAddr::V6(address) => format!("[{}]", address.ip()),
+            };
+            if loopback(&ip) {
+                allowed.extend(LOOPBACK.iter().map(|host| ((*host).to_owned(), Some(listen.port()))));
+            } else {
+                allowed.push((ip, Some(listen.port())));
+            }
+        }
+        Self { allowed }
+    }
+
+    fn allows(&self, authority: &str) -> bool {
+        let Ok(uri) = authority.parse::<Uri>() else { return false };
+        let (Some(host), port) = (uri.host(), uri.port_u16()) else { return false };
+        let default = |port: &u16| !matches!(port, 80 | 443);
+        let port = port.filter(default);
+        self.allowed.iter().any(|(name, allowed)| name.eq_ignore_ascii_case(host) && allowed.filter(default) == port)
+    }
+}
+
+/// Refuses a request whose `Host` is not this server's.
+pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
+    let named = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+        .or_else(|| request.uri().authority().map(|a| a.as_str()));
+    if named.is_some_and(|authority| app.hosts.allows(authority)) {
+        return next.run(request).await;
+    }
+    ApiError::new(Code::InvalidRequest, "the request names a host that is not this server's")
+        .hint("Set `server.public_url` to the address that people use.")
+        .status(StatusCode::MISDIRECTED_REQUEST)
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hosts;
+
+    #[test]
+    fn only_our_own_names() {
+        let hosts = Hosts::new(&"http://127.0.0.1:4000".parse().unwrap(), "127.0.0.1:4000".parse().unwrap());
+        for good in ["127.0.0.1:4000", "localhost:4000", "LOCALHOST:4000", "[::1]:4000"] {
+            assert!(hosts.allows(good), "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "127.0.0.1",
+            "127.0.0.1:4001",
+            "evil.example:4000",
+            "",
+            "localhost:4000@evil.example",
+            "localhost.:4000",
+        ] {
+            assert!(!hosts.allows(bad), "{bad}");
+        }
+        let hosts = Hosts::new(&"https://polydev.example".parse().unwrap(), "0.0.0.0:4000".parse().unwrap());
+        assert!(hosts.allows("polydev.example") && hosts.allows("polydev.example:443"));
+        assert!(!hosts.allows("localhost:4000") && !hosts.allows("0.0.0.0:4000"));
+    }
+}

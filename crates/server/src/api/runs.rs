@@ -1,0 +1,336 @@
+//! `/runs`: ask, look, follow, cancel.
+
+use super::{
+    App,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::{Auth, Body, Query},
+    page::{Page, PageQuery},
+    sse,
+};
+use crate::{
+    domain::{
+        event::{Event, Usage},
+        failure::{Code, Failure},
+        people::{Principal, Scope},
+        run::{Run, Status, Wish, WorkFile},
+        time,
+    },
+    providers::{self, Tools},
+    store::runs::After,
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How long `?wait=true` waits.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show))
+        .routes(routes!(events))
+        .routes(routes!(cancel))
+}
+
+/// What to run.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRun {
+    /// `claude`, `codex` or `gemini`.
+    #[schema(examples("claude"))]
+    provider: String,
+    /// The prompt, at most 1 MiB.
+    #[schema(examples("What is 2+2?"))]
+    prompt: String,
+    /// The model; the provider's default when not given.
+    model: Option<String>,
+    /// `new`, or the id of a conversation. Not yet: answers 501.
+    conversation: Option<String>,
+    /// Files for `/workspace`, each at most 10 MiB.
+    files: Option<Vec<CreateFile>>,
+    /// What to add to the tool's own system prompt.
+    system: Option<String>,
+    /// Which of its own tools the tool may use: `all` (as given when absent), without asking, inside its sandbox, or `none`.
+    tools: Option<Tools>,
+    /// How long it may take, in seconds.
+    #[schema(minimum = 1, maximum = 86400)]
+    timeout_s: Option<i64>,
+    /// The caller's own notes: an object.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<serde_json::Value>,
+}
+
+/// A file for `/workspace`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateFile {
+    /// Path below `/workspace`, without `..`.
+    path: String,
+    /// What is in it, as base64.
+    content_base64: String,
+}
+
+/// A run.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunView {
+    /// `run_…`.
+    pub id: String,
+    /// Which provider.
+    pub provider: String,
+    /// Where it stands.
+    pub status: Status,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// The conversation that it belongs to.
+    pub conversation: Option<String>,
+    /// The prompt.
+    pub prompt: String,
+    /// The answer, or what had been said of it when the run ended without one.
+    pub text: Option<String>,
+    /// What was used.
+    pub usage: Option<Usage>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// The caller's own notes.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<serde_json::Value>,
+    /// When it was accepted.
+    pub created_at: String,
+    /// When it left the queue.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<String>,
+    /// From start to end, milliseconds.
+    pub duration_ms: Option<i64>,
+}
+
+impl From<Run> for RunView {
+    fn from(run: Run) -> Self {
+        Self {
+            id: run.id,
+            provider: run.provider,
+            status: run.status,
+            model: run.model,
+            conversation: run.conversation,
+            prompt: run.prompt,
+            text: run.text,
+            usage: run.usage,
+            error: run.error,
+            metadata: run.metadata,
+            created_at: time::rfc3339(run.created_at),
+            started_at: run.started_at.map(time::rfc3339),
+            finished_at: run.finished_at.map(time::rfc3339),
+            duration_ms: run.started_at.zip(run.finished_at).map(|(from, to)| to - from),
+        }
+    }
+}
+
+/// How to answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct CreateQuery {
+    /// Answer when the run has ended, at most 60 s from now.
+    #[serde(default)]
+    wait: bool,
+}
+
+/// Give a prompt to a provider's tool.
+///
+/// Answers 202 with the run; with `wait=true` 200 when it has ended (202 after 60 s);
+/// with `Accept: text/event-stream` the run's events. A caller that leaves does not cancel it.
+#[utoipa::path(
+    post, path = "/runs", tag = "runs", params(CreateQuery), request_body = CreateRun,
+    responses(
+        (status = 202, description = "Accepted", body = RunView, headers(("Location" = String, description = "Where the run is"))),
+        (status = 200, description = "Ended (`wait=true`), or the events (`Accept: text/event-stream`)",
+            content((RunView = "application/json"), (Event = "text/event-stream"))),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
+        (status = 404, description = "Unknown provider", body = ErrorBody),
+        (status = 409, description = "Not connected", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 422, description = "Bad JSON, type, value or unknown field", body = ErrorBody),
+        (status = 429, description = "Too many runs are waiting", body = ErrorBody),
+        (status = 501, description = "Conversations, which are to come", body = ErrorBody),
+        (status = 503, description = "The image has not been built", body = ErrorBody),
+    )
+)]
+async fn create(
+    State(app): State<App>,
+    auth: Auth,
+    Query(query): Query<CreateQuery>,
+    headers: HeaderMap,
+    Body(body): Body<CreateRun>,
+) -> ApiResult<Response> {
+    let who = auth.require(Scope::RunsWrite)?;
+    if body.conversation.is_some() {
+        return Err(ApiError::new(Code::NotYet, "conversations are to come in a later version")
+            .hint("Leave `conversation` out."));
+    }
+    let id = app.runs.accept(&who.user_id, body.into_wish()?).await?;
+    if wants_events(&headers) {
+        return Ok(sse::response(app, id, 0).await?.into_response());
+    }
+    if query.wait {
+        // Over or not, the answer shows the run as it is then.
+        let _ = tokio::time::timeout(WAIT, app.runs.ended(&id)).await;
+    }
+    let run = own(&app, &who, &id).await?;
+    let status = if query.wait && run.status.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, [(header::LOCATION, format!("/api/v1/runs/{id}"))], Json(RunView::from(run))).into_response())
+}
+
+impl CreateRun {
+    fn into_wish(self) -> ApiResult<Wish> {
+        let known = |name: &str| providers::by_name(name).is_some();
+        if !known(&self.provider) {
+            return Err(super::providers::unknown(&self.provider));
+        }
+        let decode = |(at, file): (usize, CreateFile)| match BASE64_STANDARD.decode(&file.content_base64) {
+            Ok(content) => Ok(WorkFile { path: file.path, content }),
+            Err(error) => Err(ApiError::new(Code::InvalidRequest, format!("`files[{at}].content_base64`: {error}"))),
+        };
+        Ok(Wish {
+            provider: self.provider,
+            prompt: self.prompt,
+            model: self.model,
+            system: self.system,
+            tools: self.tools.unwrap_or_default(),
+            timeout_s: self.timeout_s,
+            metadata: self.metadata,
+            files: self.files.unwrap_or_default().into_iter().enumerate().map(decode).collect::<ApiResult<_>>()?,
+        })
+    }
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
+}
+
+/// One's own runs, newest first.
+#[utoipa::path(
+    get, path = "/runs", tag = "runs", params(PageQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<RunView>),
+        (status = 400, description = "Bad `limit` or `cursor`", body = ErrorBody),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 422, description = "An unknown parameter", body = ErrorBody),
+    )
+)]
+async fn list(State(app): State<App>, auth: Auth, Query(query): Query<PageQuery>) -> ApiResult<Json<Page<RunView>>> {
+    let who = auth.require(Scope::RunsRead)?;
+    let limit = query.limit()?;
+    let rows = app.store.runs_of(&who.user_id, query.after()?.as_ref(), limit + 1).await?;
+    Ok(Json(Page::of(rows, limit, |run| After { created_at: run.created_at, id: run.id.clone() }, RunView::from)))
+}
+
+/// A run.
+#[utoipa::path(
+    get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = 200, description = "The run", body = RunView),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 404, description = "No such run, or another person's", body = ErrorBody),
+    )
+)]
+async fn show(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<Json<RunView>> {
+    let who = auth.require(Scope::RunsRead)?;
+    Ok(Json(own(&app, &who, &id).await?.into()))
+}
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// The number of the last event that the caller has.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+}
+
+/// A run's events, from its start or after a number, until its end.
+///
+/// Server-sent events: `id` is the number, `event` the type, `data` the event.
+/// `Last-Event-ID` or `?after=` resumes; after the last event 204.
+#[utoipa::path(
+    get, path = "/runs/{id}/events", tag = "runs",
+    params(("id" = String, Path, description = "The run's id"), EventsQuery),
+    responses(
+        (status = 200, description = "The events", body = Event, content_type = "text/event-stream"),
+        (status = 204, description = "There are no more"),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 404, description = "No such run, or another person's", body = ErrorBody),
+        (status = 422, description = "Bad `after` or `Last-Event-ID`", body = ErrorBody),
+    )
+)]
+async fn events(
+    State(app): State<App>,
+    auth: Auth,
+    Path(id): Path<String>,
+    Query(query): Query<EventsQuery>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let who = auth.require(Scope::RunsRead)?;
+    let run = own(&app, &who, &id).await?;
+    let after = match (headers.get("last-event-id"), query.after) {
+        (Some(value), _) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .filter(|after| *after >= 0)
+            .ok_or_else(|| ApiError::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of an event"))?,
+        (None, Some(after)) if after < 0 => return Err(ApiError::new(Code::InvalidRequest, "`after` is below 0")),
+        (None, after) => after.unwrap_or(0),
+    };
+    if run.status.is_over() && app.store.events_after(&run.id, after, 1).await?.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(sse::response(app, run.id, after).await?.into_response())
+}
+
+/// Cancel a run.
+#[utoipa::path(
+    post, path = "/runs/{id}/cancel", tag = "runs", params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = 202, description = "It will be cancelled", body = RunView),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
+        (status = 404, description = "No such run, or another person's", body = ErrorBody),
+        (status = 409, description = "It is over", body = ErrorBody),
+    )
+)]
+async fn cancel(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<(StatusCode, Json<RunView>)> {
+    let who = auth.require(Scope::RunsWrite)?;
+    let run = own(&app, &who, &id).await?;
+    if !app.runs.cancel(&run.id).await? {
+        return Err(
+            ApiError::new(Code::Conflict, format!("run `{id}` is over")).hint("There is nothing left to cancel.")
+        );
+    }
+    Ok((StatusCode::ACCEPTED, Json(own(&app, &who, &id).await?.into())))
+}
+
+/// The run, if it is the person's own.
+async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Run> {
+    app.store.run(id).await?.filter(|run| run.user_id == who.user_id).ok_or_else(|| {
+        ApiError::new(Code::NotFound, format!("there is no run `{}`", id.chars().take(64).collect::<String>()))
+            .hint("`GET /api/v1/runs` lists yours.")
+    })
+}

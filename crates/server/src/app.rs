@@ -1,0 +1,133 @@
+//! The parts of a server, built from its configuration in the order in which they need each other.
+
+use crate::{
+    cli::output::CliError,
+    config::Config,
+    control::{Rules, Runs},
+    domain::connections,
+    store::Store,
+    vault::Vault,
+};
+use polydev_sandbox::{
+    Driver,
+    drivers::{self, DriverConfig},
+    egress::{Gateway, GatewayConfig, HostRule, UpstreamProxy},
+    image::ImageStore,
+};
+use secrecy::ExposeSecret;
+use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+/// What a server works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// What seals credentials.
+    pub vault: Arc<Vault>,
+    /// Where runs are accepted, followed and cancelled.
+    pub runs: Runs,
+    /// For the host's own requests to providers.
+    pub outside: reqwest::Client,
+}
+
+/// Makes the data directory, for its owner only.
+pub fn make_data_dir(config: &Config) -> Result<(), CliError> {
+    let dir = &config.server.data_dir;
+    let make = || {
+        fs::create_dir_all(dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+    };
+    make().map_err(|error| {
+        CliError::failed(format!("the data directory {} cannot be made: {error}", dir.display()))
+            .hint("Choose another with `--data-dir` or `server.data_dir`.")
+    })
+}
+
+/// The driver that the configuration asks for, or the best that works on this host.
+pub async fn driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> {
+    let place = driver_config(config);
+    let Some(name) = config.sandbox.driver.name() else {
+        return drivers::auto(&place).await.map_err(|unfit| {
+            let reasons = unfit.iter().map(|(name, probe)| format!("{name}: {}", probe.reason)).collect::<Vec<_>>();
+            let error = CliError::failed(format!("no driver can make sandboxes on this host: {}", reasons.join("; ")));
+            error.hint(unfit.into_iter().find_map(|(_, probe)| probe.hint).unwrap_or_else(|| SEE_DOCTOR.into()))
+        });
+    };
+    let driver = drivers::by_name(name, &place).ok_or_else(|| {
+        CliError::usage(format!("the driver `{name}` is to come in a later version")).hint(SEE_DOCTOR)
+    })?;
+    let probe = driver.probe().await;
+    if !probe.available {
+        let error = CliError::failed(format!("the driver `{name}` cannot work on this host: {}", probe.reason));
+        return Err(error.hint(probe.hint.unwrap_or_else(|| SEE_DOCTOR.into())));
+    }
+    Ok(driver)
+}
+
+const SEE_DOCTOR: &str = "`polydev doctor` tells what this host can do.";
+
+/// Where drivers keep their things.
+pub fn driver_config(config: &Config) -> DriverConfig {
+    DriverConfig {
+        state_dir: config.server.data_dir.join("sandboxes"),
+        oci_runtime: config.sandbox.oci_runtime.clone(),
+    }
+}
+
+/// Builds everything.
+pub async fn parts(config: &Arc<Config>) -> Result<Parts, CliError> {
+    let store = Store::open(config.store.url.expose_secret()).await.map_err(CliError::from_chain)?;
+    let vault = Arc::new(connections::open_vault(&store, &config.vault.key).await.map_err(CliError::from_chain)?);
+    let driver = driver(config).await?;
+    let images = ImageStore::open(&config.image.dir);
+    let gateway = gateway(config)?;
+    let rules = rules(config)?;
+    let outside = outside(config)?;
+    let runs = Runs::new(config.clone(), store.clone(), vault.clone(), driver, images, gateway, rules);
+    Ok(Parts { store, vault, runs, outside })
+}
+
+/// The sandboxes' way out.
+fn gateway(config: &Config) -> Result<Gateway, CliError> {
+    let upstream = upstream(config)?;
+    let public_host =
+        config.server.public_url.as_ref().and_then(|url| url.host_str()).and_then(|host| host.parse().ok());
+    Ok(Gateway::new(GatewayConfig { upstream, public_host }))
+}
+
+fn upstream(config: &Config) -> Result<Option<UpstreamProxy>, CliError> {
+    let parse = |url: &secrecy::SecretString| url.expose_secret().parse();
+    config.egress.upstream_proxy.as_ref().map(parse).transpose().map_err(
+        |error: polydev_sandbox::egress::BadUpstream| CliError::usage(format!("`egress.upstream_proxy`: {error}")),
+    )
+}
+
+fn rules(config: &Config) -> Result<Rules, CliError> {
+    let parse = |key: &str, rules: &[String]| {
+        let parse =
+            |rule: &String| rule.parse::<HostRule>().map_err(|error| CliError::usage(format!("`{key}`: {error}")));
+        rules.iter().map(parse).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Rules { allow: parse("egress.allow", &config.egress.allow)?, deny: parse("egress.deny", &config.egress.deny)? })
+}
+
+/// The client for the server's own requests to providers: out the same way as the sandboxes.
+fn outside(config: &Config) -> Result<reqwest::Client, CliError> {
+    let mut client = reqwest::Client::builder()
+        .user_agent(concat!("polydev/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    if let Some(upstream) = upstream(config)? {
+        let url = upstream.url_for("server");
+        client = client.proxy(reqwest::Proxy::all(url.expose_secret()).map_err(CliError::from_chain)?);
+    }
+    if let Some(file) = &config.sandbox.ca_file {
+        let refused =
+            |error: &dyn std::fmt::Display| CliError::usage(format!("`sandbox.ca_file` {}: {error}", file.display()));
+        let pem = fs::read(file).map_err(|error| refused(&error))?;
+        for certificate in reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| refused(&error))? {
+            client = client.add_root_certificate(certificate);
+        }
+    }
+    client.build().map_err(CliError::from_chain)
+}

@@ -1,0 +1,155 @@
+//! The server as the command line sees it.
+
+use super::output::{CliError, exit};
+use crate::{
+    api::{error::ErrorBody, health::Health},
+    config::Env,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{fs, io, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
+use url::Url;
+
+/// Where the server is when nothing says otherwise.
+pub const DEFAULT_URL: &str = "http://127.0.0.1:4000";
+
+/// A server and a key for it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Where the server is.
+    pub url: Url,
+    key: SecretString,
+    http: reqwest::Client,
+}
+
+/// What `polydev login` saves.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    url: String,
+    api_key: String,
+}
+
+/// The file that `polydev login` saves to.
+pub fn saved_at(env: &Env) -> Result<PathBuf, CliError> {
+    let home = env
+        .get("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env.get("HOME").map(|home| PathBuf::from(home).join(".config")));
+    home.map(|home| home.join("polydev/client.toml")).ok_or_else(|| {
+        CliError::usage("neither `HOME` nor `XDG_CONFIG_HOME` is set").hint("Set `POLYDEV_URL` and `POLYDEV_API_KEY`.")
+    })
+}
+
+impl Client {
+    /// The server and key of the environment, or of `polydev login`.
+    pub fn open(env: &Env) -> Result<Self, CliError> {
+        let saved = match saved_at(env).map(fs::read_to_string) {
+            Ok(Ok(text)) => Some(toml::from_str::<Saved>(&text).map_err(|error| {
+                CliError::usage(format!(
+                    "{} cannot be read: {}",
+                    saved_at(env).unwrap_or_default().display(),
+                    error.message()
+                ))
+                .hint("Write it anew with `polydev login`.")
+            })?),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let url = env.get("POLYDEV_URL").map(str::to_owned).or_else(|| saved.as_ref().map(|saved| saved.url.clone()));
+        let key = env.get("POLYDEV_API_KEY").map(str::to_owned).or_else(|| saved.map(|saved| saved.api_key));
+        let key = key.ok_or_else(|| {
+            CliError::new(exit::BAD_KEY, "there is no API key")
+                .hint("Make one with `polydev key create`, then save it with `polydev login` or set `POLYDEV_API_KEY`.")
+        })?;
+        Self::new(url.as_deref().unwrap_or(DEFAULT_URL), key.trim().to_owned().into())
+    }
+
+    /// This server and this key.
+    pub fn new(url: &str, key: SecretString) -> Result<Self, CliError> {
+        let url = Url::parse(url)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .ok_or_else(|| {
+                CliError::usage(format!("`{url}` is not the address of a server"))
+                    .hint(format!("One looks like {DEFAULT_URL}."))
+            })?;
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            // The address is the user's own: their proxy settings are for other hosts.
+            .no_proxy()
+            .build()
+            .map_err(CliError::failed)?;
+        Ok(Self { url, key, http })
+    }
+
+    /// Saves address and key for later commands.
+    pub fn save(&self, env: &Env) -> Result<PathBuf, CliError> {
+        let path = saved_at(env)?;
+        let saved = Saved { url: self.url.to_string(), api_key: self.key.expose_secret().to_owned() };
+        let write = || -> io::Result<()> {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let beside = path.with_extension("new");
+            let _ = fs::remove_file(&beside);
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            io::Write::write_all(&mut file, toml::to_string(&saved).map_err(io::Error::other)?.as_bytes())?;
+            fs::rename(&beside, &path)
+        };
+        write().map_err(|error| CliError::failed(format!("{} cannot be written: {error}", path.display())))?;
+        Ok(path)
+    }
+
+    /// A request to a path under `/api/v1`.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/api/v1{path}", self.url.as_str().trim_end_matches('/'));
+        self.http.request(method, url).bearer_auth(self.key.expose_secret())
+    }
+
+    /// Sends a request; an answer that is an error becomes one here.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = response.bytes().await.unwrap_or_default();
+        match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => Err(body.error.into()),
+            Err(_) => {
+                let code = if status == StatusCode::UNAUTHORIZED { exit::BAD_KEY } else { exit::FAILED };
+                Err(CliError::new(code, format!("{} answered {status}", self.url)).hint("Is this a Polydev server?"))
+            }
+        }
+    }
+
+    /// Sends a request and reads the JSON of its answer.
+    pub async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CliError> {
+        let response = self.send(request).await?;
+        response
+            .json()
+            .await
+            .map_err(|error| CliError::failed(format!("{} gave an answer that cannot be read: {error}", self.url)))
+    }
+
+    /// How the server is. One that is not ready says so with an error status, and is heard all the same.
+    pub async fn health(&self) -> Result<Health, CliError> {
+        let url = format!("{}/readyz", self.url.as_str().trim_end_matches('/'));
+        let response = self.http.get(url).send().await.map_err(|error| self.unreachable(&error))?;
+        response
+            .json()
+            .await
+            .map_err(|error| CliError::failed(format!("{} gave an answer that cannot be read: {error}", self.url)))
+    }
+
+    /// Says that the server cannot be reached.
+    pub fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        CliError::new(exit::UNREACHABLE, format!("{} cannot be reached: {cause}", self.url))
+            .hint("Is the server running? `polydev serve` starts one; `POLYDEV_URL` says where it is.")
+    }
+}

@@ -1,0 +1,144 @@
+//! `polydev login`, `logout`, `status`: which server the other commands speak to.
+
+use super::{
+    client::{Client, DEFAULT_URL, saved_at},
+    output::{self, CliError, Format, exit},
+};
+use crate::{
+    api::{connections::ConnectionView, health::Health, me::Me, page::Page, providers::All, runs::RunView},
+    config::Env,
+    domain::run::Status,
+};
+use clap::Args;
+use reqwest::Method;
+use serde::Serialize;
+use std::io::{IsTerminal, Read};
+
+/// Save the address of a server and a key for the commands below.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Where the server is; `POLYDEV_URL`, else the local one, when absent.
+    url: Option<String>,
+}
+
+/// Saves address and key, once the server has taken the key.
+pub async fn login(args: LoginArgs, env: &Env, format: Format) -> Result<(), CliError> {
+    let url = args.url.or_else(|| env.get("POLYDEV_URL").map(str::to_owned)).unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let key = match env.get("POLYDEV_API_KEY") {
+        Some(key) => key.to_owned(),
+        None => read_secret("API key (pdv_…)")?,
+    };
+    let client = Client::new(&url, key.into())?;
+    let me: Me = client.json(client.request(Method::GET, "/me")).await?;
+    let path = client.save(env)?;
+    match format {
+        Format::Text => {
+            output::text(format!("Signed in to {} as {}. Saved in {}.", client.url, me.email, path.display()))
+        }
+        Format::Json | Format::StreamJson => output::json(&me),
+    }
+    Ok(())
+}
+
+/// Forgets them. The key itself stays valid.
+pub fn logout(env: &Env) -> Result<(), CliError> {
+    let path = saved_at(env)?;
+    match std::fs::remove_file(&path) {
+        Ok(()) => {
+            output::note(format!("{} is removed. The key stays valid until `polydev key revoke`.", path.display()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => output::note("Nothing was saved."),
+        Err(error) => return Err(CliError::failed(format!("{} cannot be removed: {error}", path.display()))),
+    }
+    Ok(())
+}
+
+/// What `polydev status` tells.
+#[derive(Serialize)]
+struct StatusView {
+    url: String,
+    health: Health,
+    me: Me,
+    connections: Vec<ConnectionView>,
+    runs_under_way: usize,
+}
+
+/// Tells how the server is, who one is there, and what is connected.
+pub async fn status(client: &Client, format: Format) -> Result<(), CliError> {
+    let me: Me = client.json(client.request(Method::GET, "/me")).await?;
+    let connections: All<ConnectionView> = client.json(client.request(Method::GET, "/connections")).await?;
+    let runs: Page<RunView> = client.json(client.request(Method::GET, "/runs?limit=200")).await?;
+    let health = client.health().await?;
+    let under_way = |run: &&RunView| matches!(run.status, Status::Queued | Status::Running);
+    let view = StatusView {
+        url: client.url.to_string(),
+        me,
+        health,
+        connections: connections.items,
+        runs_under_way: runs.items.iter().filter(under_way).count(),
+    };
+    if format != Format::Text {
+        output::json(&view);
+        return Ok(());
+    }
+    output::text(format!("{}  {}", view.url, if view.health.ok { "ready" } else { "not ready" }));
+    for dependency in view.health.dependencies.iter().filter(|dependency| !dependency.ok) {
+        output::text(format!("  {} does not answer", dependency.name));
+    }
+    output::text(format!("{} ({})", view.me.email, view.me.role));
+    for connection in &view.connections {
+        output::text(format!("{}: {}", connection.provider, output::word(&connection.status)));
+    }
+    if view.connections.is_empty() {
+        output::text("nothing connected: `polydev connect claude --api-key-stdin`");
+    }
+    output::text(format!("{} runs under way", view.runs_under_way));
+    if view.health.ok { Ok(()) } else { Err(CliError::silent(exit::FAILED)) }
+}
+
+/// Reads a secret from standard input: a line on a terminal, unseen, or all of a pipe less its last newline.
+pub fn read_secret(what: &str) -> Result<String, CliError> {
+    let mut secret = String::new();
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        output::piece(&format!("{what}: "));
+        let unseen = Unseen::new();
+        let read = stdin.read_line(&mut secret);
+        drop(unseen);
+        output::text("");
+        read.map(drop)
+    } else {
+        stdin.lock().read_to_string(&mut secret).map(drop)
+    }
+    .map_err(|error| CliError::usage(format!("standard input cannot be read: {error}")))?;
+    let end =
+        secret.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).map_or(secret.len(), str::len);
+    secret.truncate(end);
+    if secret.is_empty() {
+        return Err(CliError::usage(format!("no {what} on standard input")));
+    }
+    Ok(secret)
+}
+
+/// A terminal that does not show what is typed, until dropped.
+struct Unseen(Option<rustix::termios::Termios>);
+
+impl Unseen {
+    fn new() -> Self {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let stdin = rustix::stdio::stdin();
+        let Ok(before) = tcgetattr(stdin) else { return Self(None) };
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        let _ = tcsetattr(stdin, OptionalActions::Flush, &unseen);
+        Self(Some(before))
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = rustix::termios::tcsetattr(rustix::stdio::stdin(), rustix::termios::OptionalActions::Flush, before);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `polydev run`: a prompt goes in, the answer streams out.
+
+use super::{
+    client::Client,
+    output::{self, CliError, Format, exit},
+};
+use crate::{
+    api::runs::RunView,
+    domain::event::{Event, EventBody, LogLevel},
+    providers::Tools,
+};
+use backon::{ExponentialBuilder, Retryable};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use clap::Args;
+use eventsource_stream::Eventsource;
+use futures_util::StreamExt;
+use reqwest::{Method, Response};
+use serde_json::json;
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Give a prompt to a provider's tool, and stream its answer.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// claude, codex or gemini.
+    provider: String,
+    /// The prompt; read from standard input when absent.
+    prompt: Option<String>,
+    /// The model; the provider's default when absent.
+    #[arg(long)]
+    model: Option<String>,
+    /// `new`, or the id of a conversation (to come).
+    #[arg(long, value_name = "new|ID")]
+    conversation: Option<String>,
+    /// A file to put into the tool's workspace; may be given again.
+    #[arg(long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// Where to put what the tool made (to come).
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Which of its own tools the tool may use, inside its sandbox.
+    #[arg(long, value_parser = ["none", "all"])]
+    tools: Option<String>,
+    /// How long it may take: 90, 90s, 30m, 2h.
+    #[arg(long, value_parser = super::duration::seconds)]
+    timeout: Option<i64>,
+    /// What to add to the tool's own system prompt.
+    #[arg(long)]
+    system: Option<String>,
+}
+
+/// How often a broken stream is taken up again before giving up.
+const RESUMES: u32 = 5;
+
+/// Runs the command.
+pub async fn run(args: RunArgs, client: &Client, format: Format) -> Result<(), CliError> {
+    if args.out.is_some() {
+        return Err(CliError::usage("`--out` is to come in a later version"));
+    }
+    let prompt = match args.prompt {
+        Some(prompt) => prompt,
+        None => read_prompt()?,
+    };
+    let mut body = json!({ "provider": args.provider, "prompt": prompt });
+    let mut set = |name: &str, value: Option<serde_json::Value>| {
+        if let Some(value) = value {
+            body[name] = value;
+        }
+    };
+    set("model", args.model.map(Into::into));
+    set("conversation", args.conversation.map(Into::into));
+    set("system", args.system.map(Into::into));
+    set("timeout_s", args.timeout.map(Into::into));
+    set("tools", args.tools.map(|tools| json!(if tools == "none" { Tools::None } else { Tools::All })));
+    set("files", (!args.files.is_empty()).then(|| read_files(&args.files)).transpose()?);
+
+    let request = client.request(Method::POST, "/runs").header("accept", "text/event-stream").json(&body);
+    let mut follower = Follower { client, format, run: None, seq: 0, told: false, cancels: true };
+    let response = tokio::select! {
+        response = client.send(request) => response?,
+        _ = tokio::signal::ctrl_c() => return Err(CliError::silent(exit::CTRL_C)),
+    };
+    follower.follow(response).await
+}
+
+fn read_prompt() -> Result<String, CliError> {
+    let mut stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        output::note("Type the prompt, then Ctrl-D:");
+    }
+    let mut prompt = String::new();
+    stdin
+        .read_to_string(&mut prompt)
+        .map_err(|error| CliError::usage(format!("standard input cannot be read: {error}")))?;
+    Ok(prompt)
+}
+
+fn read_files(paths: &[PathBuf]) -> Result<serde_json::Value, CliError> {
+    let read = |path: &PathBuf| {
+        let content = std::fs::read(path)
+            .map_err(|error| CliError::usage(format!("{} cannot be read: {error}", path.display())))?;
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| CliError::usage(format!("{} has no file name", path.display())))?;
+        Ok(json!({ "path": name, "content_base64": BASE64_STANDARD.encode(content) }))
+    };
+    paths.iter().map(read).collect::<Result<Vec<_>, CliError>>().map(Into::into)
+}
+
+/// Prints a run's events as they come, and cancels it on Ctrl-C.
+pub struct Follower<'a> {
+    /// The server.
+    pub client: &'a Client,
+    /// How to print.
+    pub format: Format,
+    /// The run, once it is known.
+    pub run: Option<String>,
+    /// The number of the last event that came.
+    pub seq: i64,
+    /// Whether a piece of the answer was printed.
+    pub told: bool,
+    /// Whether Ctrl-C cancels the run, and does not only stop following it.
+    pub cancels: bool,
+}
+
+impl Follower<'_> {
+    /// Prints the events of a stream, taken up again where it breaks, to the run's end.
+    pub async fn follow(&mut self, first: Response) -> Result<(), CliError> {
+        let mut response = first;
+        let mut resumes = 0;
+        loop {
+            let before = self.seq;
+            let broken = tokio::select! {
+                end = self.read(response) => match end {
+                    Ok(end) => return end,
+                    Err(broken) => broken,
+                },
+                _ = tokio::signal::ctrl_c() => return self.cancel().await,
+            };
+            if self.seq > before {
+                resumes = 0;
+            }
+            resumes += 1;
+            let Some(run) = self.run.clone().filter(|_| resumes <= RESUMES) else {
+                return Err(self.client.unreachable(&broken));
+            };
+            tracing::debug!(%broken, resumes, "the stream broke; taking it up again");
+            let request =
+                self.client.request(Method::GET, &format!("/runs/{run}/events")).header("last-event-id", self.seq);
+            let send = || self.client.send(request.try_clone().expect("a request without a body"));
+            let patience = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(5);
+            response = send.retry(patience).when(|error| error.status == exit::UNREACHABLE).await?;
+        }
+    }
+
+    /// Reads a stream to the run's end; `Err` when it breaks before.
+    async fn read(&mut self, response: Response) -> Result<Result<(), CliError>, reqwest::Error> {
+        let mut events = response.bytes_stream().eventsource();
+        while let Some(event) = events.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(eventsource_stream::EventStreamError::Transport(error)) => return Err(error),
+                Err(error) => return Ok(Err(CliError::failed(format!("the server's stream cannot be read: {error}")))),
+            };
+            let Ok(event) = serde_json::from_str::<Event>(&event.data) else { continue };
+            self.seq = event.seq;
+            if let Some(end) = self.print(&event).await {
+                return Ok(end);
+            }
+        }
+        Ok(Err(CliError::failed("the stream ended before the run did").hint("`polydev runs` shows what became of it.")))
+    }
+
+    /// Prints an event; how the command ends, if it was the last.
+    async fn print(&mut self, event: &Event) -> Option<Result<(), CliError>> {
+        if self.format == Format::StreamJson {
+            output::json_line(event);
+        }
+        let text = self.format == Format::Text;
+        match &event.body {
+            EventBody::Queued { run_id } => self.run = Some(run_id.clone()),
+            EventBody::Text { text: piece } if text => {
+                output::piece(piece);
+                self.told = true;
+            }
+            EventBody::ToolCall { name, input, .. } if text => {
+                output::note(format!("  · {name} {}", brief(&input.to_string())));
+            }
+            EventBody::ToolResult { ok: false, output: words, .. } if text => {
+                output::note(format!("  · it did not work: {}", brief(words)));
+            }
+            EventBody::Log { level: LogLevel::Warn | LogLevel::Error, text: words } if text => output::note(words),
+            EventBody::Started { .. }
+            | EventBody::Text { .. }
+            | EventBody::Reasoning { .. }
+            | EventBody::ToolCall { .. }
+            | EventBody::ToolResult { .. }
+            | EventBody::Usage(_)
+            | EventBody::Log { .. } => {}
+            EventBody::Completed { .. } => return Some(self.end().await),
+            EventBody::Failed { error } => {
+                let end = self.end().await;
+                return Some(end.and(Err(error.clone().into())));
+            }
+            EventBody::Cancelled => {
+                let end = self.end().await;
+                return Some(end.and(Err(CliError::failed("the run was cancelled"))));
+            }
+        }
+        None
+    }
+
+    async fn end(&self) -> Result<(), CliError> {
+        match self.format {
+            Format::Text if self.told => output::text(""),
+            Format::Json => {
+                let run = self.run.as_deref().unwrap_or_default();
+                output::json(
+                    &self.client.json::<RunView>(self.client.request(Method::GET, &format!("/runs/{run}"))).await?,
+                );
+            }
+            Format::Text | Format::StreamJson => {}
+        }
+        Ok(())
+    }
+
+    async fn cancel(&self) -> Result<(), CliError> {
+        if self.told {
+            output::text("");
+        }
+        if let Some(run) = self.run.as_ref().filter(|_| self.cancels) {
+            let request =
+                self.client.request(Method::POST, &format!("/runs/{run}/cancel")).timeout(Duration::from_secs(10));
+            match self.client.send(request).await {
+                Ok(_) => output::note("cancelled"),
+                Err(error) => output::note(format!("`{run}` may still run: {}", error.message)),
+            }
+        }
+        Err(CliError::silent(exit::CTRL_C))
+    }
+}
+
+/// The first line of something long.
+fn brief(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut brief: String = line.chars().take(100).collect();
+    if brief.len() < text.len() {
+        brief.push('…');
+    }
+    brief
+}

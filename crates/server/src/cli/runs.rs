@@ -1,0 +1,68 @@
+//! `polydev runs`, `logs`, `cancel`: what became of one's prompts.
+
+use super::{
+    client::Client,
+    connect::segment,
+    output::{self, CliError, Format},
+    run::Follower,
+};
+use crate::api::{page::Page, runs::RunView};
+use clap::Args;
+use reqwest::Method;
+
+/// List one's runs, newest first.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// How many, at most 200.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// `next_cursor` of the list before.
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Lists runs.
+pub async fn list(args: RunsArgs, client: &Client, format: Format) -> Result<(), CliError> {
+    let cursor = args.cursor.map(|cursor| format!("&cursor={}", segment(&cursor))).unwrap_or_default();
+    let page: Page<RunView> =
+        client.json(client.request(Method::GET, &format!("/runs?limit={}{cursor}", args.limit))).await?;
+    if format != Format::Text {
+        output::json(&page);
+        return Ok(());
+    }
+    let rows = page.items.iter().map(|run| {
+        vec![
+            run.id.clone(),
+            run.provider.clone(),
+            run.status.as_str().to_owned(),
+            run.created_at.clone(),
+            run.duration_ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0)).unwrap_or_default(),
+            run.prompt.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(48).collect(),
+        ]
+    });
+    output::table(
+        &["RUN", "PROVIDER", "STATUS", "CREATED", "TOOK", "PROMPT"],
+        rows.collect(),
+        "No runs yet. Try: polydev run claude \"What is 2+2?\"",
+    );
+    if let Some(cursor) = page.next_cursor {
+        output::note(format!("More: polydev runs --cursor {cursor}"));
+    }
+    Ok(())
+}
+
+/// Prints a run's events from its start, and follows it to its end.
+pub async fn logs(run: &str, client: &Client, format: Format) -> Result<(), CliError> {
+    let response = client.send(client.request(Method::GET, &format!("/runs/{}/events", segment(run)))).await?;
+    Follower { client, format, run: Some(run.to_owned()), seq: 0, told: false, cancels: false }.follow(response).await
+}
+
+/// Cancels a run.
+pub async fn cancel(run: &str, client: &Client, format: Format) -> Result<(), CliError> {
+    let run: RunView = client.json(client.request(Method::POST, &format!("/runs/{}/cancel", segment(run)))).await?;
+    match format {
+        Format::Text => output::note(format!("`{}` will be cancelled.", run.id)),
+        Format::Json | Format::StreamJson => output::json(&run),
+    }
+    Ok(())
+}

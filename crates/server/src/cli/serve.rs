@@ -1,0 +1,102 @@
+//! `polydev serve`: parts, built in order; then it listens, runs, and drains.
+
+use super::output::{CliError, is_terminal};
+use crate::{
+    api::{self, App, Hosts},
+    app,
+    config::{Config, LogFormat},
+};
+use clap::Args;
+use std::{net::SocketAddr, sync::Arc};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Start the server.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen; `server.listen` when absent.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// Runs the server until it is told to stop.
+pub async fn serve(config: Config) -> Result<(), CliError> {
+    let config = Arc::new(config);
+    log(&config);
+    app::make_data_dir(&config)?;
+    let parts = app::parts(&config).await?;
+    let (listener, address) = listen(&config).await?;
+    let public_url = config.server.public_url(address);
+    let router = api::router(App {
+        store: parts.store,
+        vault: parts.vault,
+        runs: parts.runs.clone(),
+        outside: parts.outside,
+        hosts: Arc::new(Hosts::new(&public_url, address)),
+    });
+    let stop = CancellationToken::new();
+    let reconciler = tokio::spawn({
+        let (runs, stop) = (parts.runs.clone(), stop.clone());
+        async move { runs.reconcile_forever(stop).await }
+    });
+    tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
+
+    let closing = CancellationToken::new();
+    let server = tokio::spawn({
+        let closing = closing.clone();
+        async move { axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned()).await }
+    });
+    let signal = stopped().await;
+    tracing::info!(signal, drain_s = config.server.drain.as_secs(), "stopping");
+    // The API answers on while runs end, so that those who follow them see the end.
+    parts.runs.drain(config.server.drain).await;
+    stop.cancel();
+    closing.cancel();
+    let _ = reconciler.await;
+    // A client that keeps its connection open does not keep the server.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), CliError> {
+    let address = config.server.listen;
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok::<_, std::io::Error>((listener, address))
+    };
+    bound.await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "Another program listens there: stop it, or choose another port with `--listen`."
+            }
+            _ => "Choose another address with `--listen` or `server.listen`.",
+        };
+        CliError::failed(format!("`{address}` cannot be listened at: {error}")).hint(hint)
+    })
+}
+
+/// Waits for SIGTERM or SIGINT, and says which came.
+async fn stopped() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).expect("a process can listen for its signals");
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = tokio::signal::ctrl_c() => "SIGINT",
+    }
+}
+
+fn log(config: &Config) {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let level = config.log.level.as_str();
+    let filter = EnvFilter::new(format!("warn,polydev_server={level},polydev_sandbox={level}"));
+    let json = match config.log.format {
+        Some(LogFormat::Json) => true,
+        Some(LogFormat::Text) => false,
+        None => !is_terminal(),
+    };
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second server in one process (a test) keeps the first one's log.
+    let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_target(false).try_init() };
+}

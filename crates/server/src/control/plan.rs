@@ -1,0 +1,180 @@
+//! What the reconciler does next: a pure function of what is wished, what is
+//! there, and what is under way.
+//!
+//! ```text
+//!   open runs (database) ─┐
+//!   sandboxes (driver)   ─┼─► plan() ─► start | end | stop | destroy
+//!   tasks (this process) ─┘
+//! ```
+
+use crate::domain::run::{Run, Status};
+use polydev_sandbox::{Observed, SandboxId};
+use std::collections::{HashMap, HashSet};
+
+/// What is known at the start of a pass.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// Every run that is not over, oldest first.
+    pub open: &'a [Run],
+    /// Every sandbox that the driver finds.
+    pub observed: &'a [Observed],
+    /// The runs that a task of this process works on, with their sandboxes.
+    pub live: &'a HashMap<String, SandboxId>,
+    /// How many runs may run at a time.
+    pub capacity: usize,
+    /// The server is stopping: nothing new is started.
+    pub draining: bool,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Give this run a sandbox.
+    Start(String),
+    /// Tell the task of this run to stop: somebody cancelled it.
+    Stop(String),
+    /// This run was cancelled before it had a sandbox.
+    EndCancelled(String),
+    /// This run ran in a server that is no more.
+    EndInterrupted(String),
+    /// Nobody's sandbox.
+    Destroy(SandboxId),
+}
+
+/// What follows from what is seen. Doing it and looking again leads to an empty plan.
+///
+/// Waiting runs are started oldest first, but a person with fewer runs under
+/// way goes before one with more: a thousand waiting runs of one delay nobody else.
+pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut running_of: HashMap<&str, usize> = HashMap::new();
+    let mut waiting: Vec<&Run> = Vec::new();
+    for run in seen.open {
+        let live = seen.live.contains_key(&run.id);
+        match run.status {
+            _ if live => {
+                *running_of.entry(&run.user_id).or_default() += 1;
+                if run.cancel_requested_at.is_some() {
+                    actions.push(Action::Stop(run.id.clone()));
+                }
+            }
+            Status::Queued if run.cancel_requested_at.is_some() => actions.push(Action::EndCancelled(run.id.clone())),
+            Status::Queued => waiting.push(run),
+            Status::Running => actions.push(Action::EndInterrupted(run.id.clone())),
+            Status::Completed | Status::Failed | Status::Cancelled => {}
+        }
+    }
+    let sandboxes: HashSet<&SandboxId> = seen.live.values().collect();
+    for sandbox in seen.observed {
+        if !sandboxes.contains(&sandbox.id) {
+            actions.push(Action::Destroy(sandbox.id.clone()));
+        }
+    }
+    let places = if seen.draining { 0 } else { seen.capacity.saturating_sub(seen.live.len()) };
+    for _ in 0..places {
+        // The first of the least: `min_by_key` keeps the oldest among equals.
+        let next = waiting
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, run)| running_of.get(run.user_id.as_str()).copied().unwrap_or(0));
+        let Some(at) = next.map(|(at, _)| at) else { break };
+        let run = waiting.remove(at);
+        *running_of.entry(&run.user_id).or_default() += 1;
+        actions.push(Action::Start(run.id.clone()));
+    }
+    actions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::Tools;
+    use polydev_sandbox::Phase;
+    use proptest::prelude::*;
+
+    fn run(id: &str, user: &str, status: Status, cancelled: bool) -> Run {
+        Run {
+            id: id.into(),
+            user_id: user.into(),
+            provider: "claude".into(),
+            status,
+            model: None,
+            conversation: None,
+            prompt: "p".into(),
+            system: None,
+            tools: Tools::All,
+            timeout_s: 1,
+            metadata: None,
+            text: None,
+            usage: None,
+            error: None,
+            sandbox_id: None,
+            cancel_requested_at: cancelled.then_some(1),
+            created_at: 0,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
+    fn sandbox(n: u8) -> SandboxId {
+        let c = char::from(b'a' + n % 26);
+        format!("sbx_{}", c.to_string().repeat(16)).parse().unwrap()
+    }
+
+    #[test]
+    fn one_persons_queue_does_not_delay_another() {
+        let mut open: Vec<Run> = (0..1000).map(|n| run(&format!("a{n}"), "a", Status::Queued, false)).collect();
+        open.push(run("b", "b", Status::Queued, false));
+        let live = HashMap::from([("x".to_owned(), sandbox(0))]);
+        open.insert(0, run("x", "a", Status::Running, false));
+        let actions = plan(&Seen { open: &open, observed: &[], live: &live, capacity: 2, draining: false });
+        assert_eq!(actions, [Action::Start("b".into())]);
+    }
+
+    #[test]
+    fn what_an_earlier_server_left_is_ended_and_destroyed() {
+        let open = [run("a", "u", Status::Running, false), run("b", "u", Status::Queued, true)];
+        let observed = [Observed { id: sandbox(1), phase: Phase::Running }];
+        let actions =
+            plan(&Seen { open: &open, observed: &observed, live: &HashMap::new(), capacity: 4, draining: false });
+        assert_eq!(
+            actions,
+            [Action::EndInterrupted("a".into()), Action::EndCancelled("b".into()), Action::Destroy(sandbox(1))]
+        );
+    }
+
+    proptest! {
+        /// Never over capacity, never a live sandbox destroyed, never a run started twice or out of turn.
+        #[test]
+        fn plans_are_sound(
+            runs in prop::collection::vec((0..3u8, any::<bool>(), any::<bool>(), any::<bool>()), 0..30),
+            observed in prop::collection::vec(0..26u8, 0..10),
+            capacity in 0..6usize,
+            draining: bool,
+        ) {
+            let mut live = HashMap::new();
+            let open: Vec<Run> = runs.iter().enumerate().map(|(n, (user, running, is_live, cancelled))| {
+                let id = format!("r{n}");
+                if *running && *is_live {
+                    live.insert(id.clone(), sandbox(n as u8));
+                }
+                run(&id, &user.to_string(), if *running { Status::Running } else { Status::Queued }, *cancelled)
+            }).collect();
+            let observed: Vec<Observed> = observed.into_iter().map(|n| Observed { id: sandbox(n), phase: Phase::Running }).collect();
+            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining });
+            let started: Vec<&String> = actions.iter().filter_map(|a| match a { Action::Start(id) => Some(id), _ => None }).collect();
+            prop_assert!(started.is_empty() || started.len() + live.len() <= capacity);
+            prop_assert!(!draining || started.is_empty());
+            for id in &started {
+                let run = open.iter().find(|run| run.id == **id).unwrap();
+                prop_assert!(run.status == Status::Queued && run.cancel_requested_at.is_none());
+            }
+            for action in &actions {
+                if let Action::Destroy(id) = action {
+                    prop_assert!(!live.values().any(|mine| mine == id));
+                }
+            }
+            prop_assert!(started.iter().collect::<HashSet<_>>().len() == started.len());
+        }
+    }
+}

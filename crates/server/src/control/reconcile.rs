@@ -1,0 +1,88 @@
+//! One pass of the reconciler: look, plan, act.
+
+use super::{
+    Live, Runs,
+    plan::{Action, Seen, plan},
+    run,
+};
+use crate::{
+    domain::{
+        failure::{Code, Failure},
+        id, time,
+    },
+    store::runs::End,
+};
+use polydev_sandbox::SandboxId;
+use tokio_util::sync::CancellationToken;
+
+impl Runs {
+    /// One pass. It may run at any time; what is right already is left alone.
+    pub async fn reconcile(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let inner = &self.0;
+        // The driver is asked first: a sandbox that is seen belonged to a task then,
+        // and if that task has ended since, to destroy it again does nothing.
+        let observed = inner.driver.observe().await?;
+        let open = inner.store.open_runs().await?;
+        let actions = {
+            let live = inner.live().iter().map(|(run, live)| (run.clone(), live.sandbox.clone())).collect();
+            plan(&Seen {
+                open: &open,
+                observed: &observed,
+                live: &live,
+                capacity: inner.config.runs.max_concurrent as usize,
+                draining: inner.draining.is_cancelled(),
+            })
+        };
+        for action in actions {
+            match action {
+                Action::Start(run) => {
+                    if let Some(run) = open.iter().find(|open| open.id == run) {
+                        self.start(run.clone());
+                    }
+                }
+                Action::Stop(run) => {
+                    if let Some(live) = inner.live().get(&run) {
+                        live.stop.cancel();
+                    }
+                }
+                Action::EndCancelled(run) => {
+                    inner.finish(&run, &End::Cancelled { text: String::new(), usage: None }).await?;
+                }
+                Action::EndInterrupted(run) => {
+                    tracing::warn!(run, "the server that ran this is no more");
+                    let error = Failure::new(Code::Interrupted, "the server stopped while the run was under way")
+                        .hint("Run it again.");
+                    inner.finish(&run, &End::Failed { error, text: String::new(), usage: None }).await?;
+                }
+                Action::Destroy(sandbox) => {
+                    tracing::warn!(%sandbox, "destroying a sandbox that nobody uses");
+                    if let Err(error) = inner.driver.destroy(&sandbox).await {
+                        tracing::error!(%sandbox, %error, "it could not be destroyed; the next pass tries again");
+                    }
+                }
+            }
+        }
+        let alive: Vec<String> = observed
+            .iter()
+            .map(|seen| seen.id.to_string())
+            .chain(inner.live().values().map(|live| live.sandbox.to_string()))
+            .collect();
+        inner.store.sandboxes_gone_but(&alive, time::now_ms()).await?;
+        Ok(())
+    }
+
+    /// Starts the task of a run.
+    fn start(&self, run: crate::domain::run::Run) {
+        let inner = self.0.clone();
+        let sandbox: SandboxId = id::new("sbx").parse().expect("an id of ours has this shape");
+        let stop = CancellationToken::new();
+        let live = Live { sandbox: sandbox.clone(), stop: stop.clone(), interrupted: false };
+        inner.live().insert(run.id.clone(), live);
+        self.0.tasks.spawn(async move {
+            let id = run.id.clone();
+            run::run(&inner, run, &sandbox, &stop).await;
+            inner.live().remove(&id);
+            inner.poke.notify_one();
+        });
+    }
+}

@@ -1,0 +1,56 @@
+//! Asks a provider, from the host, whether a credential is good.
+
+use crate::{
+    domain::failure::{Code, Failure},
+    providers::{Credential, Model, Provider},
+};
+use futures_util::StreamExt;
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+/// How long a provider may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How much of its answer is read.
+const ANSWER_MAX: usize = 4 * 1024 * 1024;
+
+/// The models that a credential may use, or why the provider refuses it.
+pub async fn verify(
+    client: &reqwest::Client,
+    provider: &dyn Provider,
+    credential: &Credential,
+) -> Result<Vec<Model>, Failure> {
+    let about = provider.about();
+    let probe = provider.probe(credential);
+    let mut request = client.get(&probe.url).timeout(TIMEOUT);
+    for (name, value) in &probe.headers {
+        let mut value = http::HeaderValue::from_str(value.expose_secret())
+            .map_err(|_| Failure::new(Code::InvalidRequest, "the credential has characters that cannot be sent"))?;
+        value.set_sensitive(true);
+        request = request.header(*name, value);
+    }
+    let unavailable = |reason: &reqwest::Error| {
+        // The innermost words say what happened; those around it repeat the address.
+        let mut cause: &dyn std::error::Error = reason;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let what = if reason.is_timeout() {
+            "did not answer in time".to_owned()
+        } else {
+            format!("cannot be reached: {cause}")
+        };
+        Failure::new(Code::ProviderUnavailable, format!("{} {what}", about.label))
+            .hint("Try again; if it stays, look at this server's way out (`egress.upstream_proxy`).")
+    };
+    let response = request.send().await.map_err(|error| unavailable(&error))?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk.map_err(|error| unavailable(&error))?);
+        if body.len() > ANSWER_MAX {
+            return Err(Failure::new(Code::ProviderUnavailable, format!("{} gave an answer without end", about.label)));
+        }
+    }
+    provider.probed(status, &body)
+}

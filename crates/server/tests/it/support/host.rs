@@ -1,0 +1,56 @@
+//! What a sandbox leaves on this host.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// The processes in a sandbox's control groups.
+pub(crate) fn processes_of(sandbox: &str) -> Vec<String> {
+    let lists = cgroups_of(sandbox).into_iter().filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok());
+    lists.flat_map(|list| list.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// Everything that a sandbox still has: control groups, processes, mounts, loop devices on a deleted image.
+pub(crate) fn leftovers(sandbox: &str) -> Vec<String> {
+    let mut left: Vec<String> = cgroups_of(sandbox).into_iter().map(|dir| dir.display().to_string()).collect();
+    left.extend(processes_of(sandbox).into_iter().map(|pid| format!("process {pid}")));
+    left.extend(mounts().lines().filter(|line| line.contains(sandbox)).map(str::to_owned));
+    left
+}
+
+/// This host's mounts, as this process sees them.
+pub(crate) fn mounts() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap()
+}
+
+fn cgroups_of(sandbox: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut look = vec![PathBuf::from("/sys/fs/cgroup")];
+    // Hierarchies, then `polydev`, then the sandboxes: nothing of ours lies deeper.
+    for _ in 0..3 {
+        look = look.iter().flat_map(|dir| folders(dir)).collect();
+        found.extend(
+            look.iter()
+                .filter(|dir| dir.file_name().is_some_and(|name| name.to_string_lossy().contains(sandbox)))
+                .cloned(),
+        );
+    }
+    found
+}
+
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// Waits until something holds; fails when it does not in this time.
+#[track_caller]
+pub(crate) fn until(limit: Duration, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < limit, "it did not come to hold within {limit:?}");
+        std::thread::yield_now();
+    }
+}
