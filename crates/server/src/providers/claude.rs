@@ -9,7 +9,8 @@
 //!
 //! Several messages make one answer: their texts are joined by an empty line,
 //! except where the tool lets the model go on after it had reached its limit of
-//! tokens. What subagents say is no part of the answer; their use of tools is told.
+//! tokens. A message that breaks off after some of it was told ends the run, for
+//! the tool would begin it again. What subagents say is no part of the answer; their use of tools is told.
 
 use super::{
     About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
@@ -137,8 +138,8 @@ struct Talk {
     ended: bool,
     /// The message that is under way.
     message: String,
-    /// Its text came in pieces.
-    text_in_pieces: bool,
+    /// Its last block whose text came in pieces.
+    text_in_pieces: Option<i64>,
     /// Its thinking came in pieces.
     thinking_in_pieces: bool,
     /// Some of the answer has been told.
@@ -165,7 +166,7 @@ impl Dialogue for Talk {
                 "stream_event" => self.piece(&line, &mut steps),
                 "assistant" => self.message(&line, &mut steps),
                 "user" => tool_results(&line, &mut steps),
-                "system" => notice(&line, &mut steps),
+                "system" => self.notice(&line, &mut steps),
                 "rate_limit_event" => {
                     self.resets_at = line.pointer("/rate_limit_info/resetsAt").and_then(Value::as_i64);
                 }
@@ -194,7 +195,7 @@ impl Talk {
             "message_start" => self.begin_message(text(line, "/event/message/id")),
             "content_block_delta" => match text(line, "/event/delta/type") {
                 "text_delta" => {
-                    self.text_in_pieces = true;
+                    self.text_in_pieces = Some(count(line, "/event/index"));
                     self.say(text(line, "/event/delta/text"), steps);
                 }
                 "thinking_delta" => {
@@ -205,6 +206,14 @@ impl Talk {
             },
             "message_delta" => {
                 self.cut_short = text(line, "/event/delta/stop_reason") == "max_tokens";
+            }
+            "message_stop" if !line["abandoned_blocks"].is_null() => {
+                let from = count(line, "/abandoned_blocks/from_block_index");
+                if self.text_in_pieces.is_some_and(|told| told >= from) {
+                    self.ended = true;
+                    let failure = Fault::Unavailable.failure(&ABOUT, "the answer broke off");
+                    steps.push(Step::End(Outcome::Failed(failure)));
+                }
             }
             _ => {}
         }
@@ -225,7 +234,7 @@ impl Talk {
         }
         for block in items(line, "/message/content") {
             match text(block, "/type") {
-                "text" if !subagent && !self.text_in_pieces => self.say(text(block, "/text"), steps),
+                "text" if !subagent && self.text_in_pieces.is_none() => self.say(text(block, "/text"), steps),
                 "thinking" if !subagent && !self.thinking_in_pieces => {
                     think(text(block, "/thinking"), steps);
                 }
@@ -237,7 +246,7 @@ impl Talk {
 
     fn begin_message(&mut self, id: &str) {
         self.message = id.to_owned();
-        self.text_in_pieces = false;
+        self.text_in_pieces = None;
         self.thinking_in_pieces = false;
         self.gap = self.spoke && !self.cut_short;
         self.cut_short = false;
@@ -260,6 +269,32 @@ impl Talk {
             let name = text(block, "/name").to_owned();
             steps.push(Step::Emit(EventBody::ToolCall { id, name, input }));
         }
+    }
+
+    /// What the tool does beside the answer and people should know.
+    fn notice(&mut self, line: &Value, steps: &mut Vec<Step>) {
+        let (level, said) = match text(line, "/subtype") {
+            "api_retry" if fault_of(line) == Fault::Refused => {
+                // It would read the same key again, for ten seconds.
+                self.ended = true;
+                let said = format!("it answered {}", line["error_status"]);
+                steps.push(Step::End(Outcome::Failed(Fault::Refused.failure(&ABOUT, &said))));
+                return;
+            }
+            "api_retry" => (
+                LogLevel::Warn,
+                format!(
+                    "the provider did not answer ({} {}): further attempt {} of {} follows",
+                    line["error_status"],
+                    text(line, "/error"),
+                    count(line, "/attempt"),
+                    count(line, "/max_retries")
+                ),
+            ),
+            "informational" | "model_fallback" => (LogLevel::Warn, text(line, "/content").to_owned()),
+            _ => return,
+        };
+        steps.push(Step::Emit(json::log(level, &said)));
     }
 
     fn result(&mut self, line: &Value, steps: &mut Vec<Step>) {
@@ -325,25 +360,6 @@ fn part(part: &Value) -> String {
         "text" => text(part, "/text").to_owned(),
         other => format!("[{other}]"),
     }
-}
-
-/// What the tool does beside the answer and people should know.
-fn notice(line: &Value, steps: &mut Vec<Step>) {
-    let (level, said) = match text(line, "/subtype") {
-        "api_retry" => (
-            LogLevel::Warn,
-            format!(
-                "the provider did not answer ({} {}): attempt {} of {} follows",
-                line["error_status"],
-                text(line, "/error"),
-                count(line, "/attempt"),
-                count(line, "/max_retries")
-            ),
-        ),
-        "informational" | "model_fallback" => (LogLevel::Warn, text(line, "/content").to_owned()),
-        _ => return,
-    };
-    steps.push(Step::Emit(json::log(level, &said)));
 }
 
 /// Which fault a line tells of: by status, then by the tool's own word, then by what it says.

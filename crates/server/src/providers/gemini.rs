@@ -36,6 +36,12 @@ static ABOUT: About = About {
     hosts: &["generativelanguage.googleapis.com"],
 };
 
+/// Makes its writes to a pipe wait for the reader. By itself it exits with
+/// output unwritten, the end of a long answer included, when the reader is not
+/// quicker. What it starts does not inherit this. (`%3F` is `?`, for this is a URL.)
+const BLOCKING_OUTPUT: &str = "--import=data:text/javascript,\
+    delete%20process.env.NODE_OPTIONS;process.stdout._handle%3F.setBlocking%3F.(true)";
+
 /// The exit status when the tool has no login that works.
 const EXIT_AUTHENTICATION: i32 = 41;
 
@@ -92,8 +98,11 @@ impl Provider for Gemini {
                 format!("--approval-mode={approval}"),
                 format!("--model={model}"),
             ],
-            // It would start itself a second time with more memory: 0.7 CPU seconds.
-            env: vec![("GEMINI_CLI_NO_RELAUNCH", "true".into())],
+            env: vec![
+                // It would start itself a second time with more memory: 0.7 CPU seconds.
+                ("GEMINI_CLI_NO_RELAUNCH", "true".into()),
+                ("NODE_OPTIONS", BLOCKING_OUTPUT.into()),
+            ],
             // An argument holds 128 KiB at most, a prompt may be larger.
             stdin: Some(prompt.text.clone()),
             interactive: false,
@@ -180,11 +189,13 @@ impl Dialogue for Talk {
     }
 
     fn exit(&mut self, end: &ToolEnd) -> Outcome {
-        Outcome::Failed(if end.code == Some(EXIT_AUTHENTICATION) {
-            let said = end.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-            Fault::Refused.failure(&ABOUT, said)
-        } else {
-            fault::crashed(&ABOUT, end)
+        Outcome::Failed(match end.code.and_then(fault_of_exit) {
+            Some(Fault::BadRequest) if end.stderr.contains("API_KEY_INVALID") => Fault::Refused.failure(&ABOUT, ""),
+            Some(fault) => {
+                let said = end.stderr.lines().rfind(|line| !line.trim().is_empty());
+                fault.failure(&ABOUT, said.unwrap_or_default())
+            }
+            None => fault::crashed(&ABOUT, end),
         })
     }
 }
@@ -280,6 +291,17 @@ fn retry_at(error: &Value, said: &str, printed: &str) -> Option<String> {
     let printed: jiff::Timestamp = printed.parse().ok()?;
     let after = seconds.checked_mul(1000)?.checked_add(printed.as_millisecond())?;
     Some(time::rfc3339(after))
+}
+
+/// Which fault an exit status tells of: the tool makes it from the provider's, of which eight bits are left.
+fn fault_of_exit(code: i32) -> Option<Fault> {
+    if code == EXIT_AUTHENTICATION {
+        return Some(Fault::Refused);
+    }
+    match code.checked_add(256)? {
+        status @ (400 | 401 | 403 | 404 | 429 | 500..=504) => Fault::of_status(u16::try_from(status).ok()?),
+        _ => None,
+    }
 }
 
 /// Which fault words tell of that come without a status.

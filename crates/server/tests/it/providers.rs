@@ -35,18 +35,29 @@ fn key(key: &str) -> Credential {
 
 /// What follows from every recording of the provider, in the order of their names.
 fn recordings(name: &str, tools: Tools) -> String {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(name);
-    let mut files: Vec<_> = std::fs::read_dir(dir)
-        .expect("the provider has recordings")
-        .map(|f| f.expect("a readable folder").file_name().into_string().expect("plain names"))
-        .filter(|f| f.ends_with(".jsonl"))
-        .collect();
-    files.sort();
-    let each = files.iter().map(|file| {
-        let steps = replay(name, tools, &sample(&format!("{name}/{file}")), &silent_exit());
-        format!("## {file}\n{}", show(&steps))
-    });
-    each.collect::<Vec<_>>().join("\n")
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/samples");
+    let mut shown = Vec::new();
+    for dir in [name.to_owned(), format!("standin/{name}")] {
+        let mut files: Vec<_> = std::fs::read_dir(samples.join(&dir))
+            .expect("the provider has recordings")
+            .map(|f| f.expect("a readable folder").file_name().into_string().expect("plain names"))
+            .filter(|f| f.ends_with(".jsonl") && !f.starts_with("exec-"))
+            .collect();
+        files.sort();
+        for file in files {
+            let path = format!("{dir}/{file}");
+            let steps = replay(name, tools, &said_by_the_tool(&sample(&path)), &silent_exit());
+            shown.push(format!("## {path}\n{}", show(&steps)));
+        }
+    }
+    shown.join("\n")
+}
+
+/// The tool's own lines of a recording of both directions (`{"<": …}`, `{">": …}`), or all lines.
+fn said_by_the_tool(recording: &[u8]) -> Vec<u8> {
+    let lines = recording.split(|&b| b == b'\n').filter(|line| !line.starts_with(b"{\">\":"));
+    let lines = lines.map(|line| line.strip_prefix(b"{\"<\":").map_or(line, |l| l.strip_suffix(b"}").unwrap_or(l)));
+    lines.collect::<Vec<_>>().join(&b'\n')
 }
 
 /// A tool that exited with status 1 without a word.

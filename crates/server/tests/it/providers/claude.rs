@@ -1,7 +1,10 @@
 //! Claude Code.
 
 use super::{answer, key, prompt, provider, recordings, replay, sample, show, silent_exit};
-use polydev_server::providers::{Outcome, Step, Tools};
+use polydev_server::{
+    domain::failure::Code,
+    providers::{Outcome, Step, Tools},
+};
 use secrecy::ExposeSecret;
 
 #[test]
@@ -30,6 +33,18 @@ fn an_older_tool_without_pieces_tells_each_message_once() {
         .collect();
     let answer_of = |output: &[u8]| answer(&replay("claude", Tools::All, output, &silent_exit()));
     assert_eq!(answer_of(&without), answer_of(&pieces));
+}
+
+#[test]
+fn an_answer_that_broke_off_is_not_begun_again() {
+    for name in ["fault-cut.jsonl", "fault-cut-retried.jsonl"] {
+        let steps = replay("claude", Tools::All, &sample(&format!("standin/claude/{name}")), &silent_exit());
+        assert_eq!(answer(&steps), "1 2 3", "{name}");
+        assert!(
+            matches!(steps.last(), Some(Step::End(Outcome::Failed(f))) if f.code == Code::ProviderUnavailable),
+            "{steps:?}"
+        );
+    }
 }
 
 #[test]

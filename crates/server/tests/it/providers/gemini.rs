@@ -23,6 +23,23 @@ fn a_dead_login_is_told_by_the_exit_status() {
 }
 
 #[test]
+fn an_exit_status_holds_what_the_provider_answered() {
+    let code_of = |code, stderr: &str| {
+        let end = ToolEnd { code: Some(code), signal: None, stderr: stderr.to_owned() };
+        match replay("gemini", Tools::All, b"", &end).pop() {
+            Some(Step::End(Outcome::Failed(failure))) => failure.code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code_of(429 - 256, ""), Code::RateLimited);
+    assert_eq!(code_of(503 - 256, ""), Code::ProviderUnavailable);
+    assert_eq!(code_of(400 - 256, ""), Code::InvalidRequest);
+    assert_eq!(code_of(400 - 256, r#"{"reason":"API_KEY_INVALID"}"#), Code::NeedsReconnect);
+    assert_eq!(code_of(1, ""), Code::ToolCrashed);
+    assert_eq!(code_of(i32::MAX, ""), Code::ToolCrashed);
+}
+
+#[test]
 fn a_whole_message_does_not_repeat_its_pieces() {
     let lines = [
         r#"{"type":"message","role":"assistant","content":"3","delta":true}"#,
