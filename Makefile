@@ -24,8 +24,7 @@ build:
 
 image: build ## Build the image that sandboxes are made from (nothing, if it is there)
 	@scripts/setup image
-	cargo build --quiet --package polydev-sandbox --example image
-	scripts/as-root 'making an image' target/debug/examples/image build target/images
+	scripts/as-root 'making an image' $(POLYDEV) image build cli
 
 run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
 	@scripts/setup sandbox
@@ -52,7 +51,8 @@ soak: image ## What is too heavy for every day: ignored tests, many more random 
 
 bench: image ## Polydev against the bare tool; the figures go to bench/
 	@scripts/setup sandbox
-	scripts/as-root 'making sandboxes' target/debug/xtask bench
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes' \
+		cargo bench --package polydev-server --bench road
 
 lint: lint-fast ## Everything that can be said of the code without running it
 	@scripts/setup lint

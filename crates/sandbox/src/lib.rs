@@ -9,10 +9,10 @@ pub mod egress;
 pub mod guest;
 pub mod image;
 pub mod machine;
-mod start;
+mod sandbox;
 mod sys;
 
 pub use driver::{Capabilities, Driver, DriverError, Observed, Phase, Probe, SandboxId, SandboxSpec, Stream};
 pub use guest::Guest;
 pub use polydev_proto as proto;
-pub use start::{StartError, StartFault, start};
+pub use sandbox::{Sandbox, StartError, StartFault};

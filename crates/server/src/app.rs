@@ -43,9 +43,18 @@ pub fn make_data_dir(config: &Config) -> Result<(), CliError> {
     })
 }
 
+/// The driver that proves images. Its place is not the server's: a running server
+/// would destroy a sandbox that it does not know.
+pub async fn proof_driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> {
+    driver_at(config, DriverConfig { state_dir: config.image.dir.join(".proof"), ..driver_config(config) }).await
+}
+
 /// The driver that the configuration asks for, or the best that works on this host.
 pub async fn driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> {
-    let place = driver_config(config);
+    driver_at(config, driver_config(config)).await
+}
+
+async fn driver_at(config: &Config, place: DriverConfig) -> Result<Arc<dyn Driver>, CliError> {
     let Some(name) = config.sandbox.driver.name() else {
         return drivers::auto(&place).await.map_err(|unfit| {
             let reasons = unfit.iter().map(|(name, probe)| format!("{name}: {}", probe.reason)).collect::<Vec<_>>();

@@ -32,7 +32,7 @@ pub enum ImageCommand {
 pub async fn run(command: ImageCommand, config: &Config, format: Format) -> Result<(), CliError> {
     let images = ImageStore::open(&config.image.dir);
     match command {
-        ImageCommand::Build { kind } => build(&images, kinds(&kind)?, format).await,
+        ImageCommand::Build { kind } => build(&images, kinds(&kind)?, config, format).await,
         ImageCommand::Verify { kind } => verify(&images, kinds(&kind)?, config, format).await,
         ImageCommand::List => list(&images, format),
         ImageCommand::Prune => {
@@ -56,13 +56,15 @@ fn kinds(name: &str) -> Result<Vec<Kind>, CliError> {
     }
 }
 
-async fn build(images: &ImageStore, kinds: Vec<Kind>, format: Format) -> Result<(), CliError> {
+async fn build(images: &ImageStore, kinds: Vec<Kind>, config: &Config, format: Format) -> Result<(), CliError> {
+    // An image is proven before it takes the old one's place.
+    let driver = app::proof_driver(config).await?;
     let mut built = Vec::new();
     for kind in kinds {
         let meter = Meter::new();
         let mut show = |progress| meter.show(&progress);
         let result = tokio::select! {
-            result = images.build(kind, None, &mut show) => result,
+            result = images.build(kind, Some(&driver), &mut show) => result,
             _ = tokio::signal::ctrl_c() => {
                 meter.done();
                 return Err(CliError::new(output::exit::CTRL_C, "interrupted; the image that was there before is still in place"));
@@ -88,7 +90,7 @@ async fn build(images: &ImageStore, kinds: Vec<Kind>, format: Format) -> Result<
 }
 
 async fn verify(images: &ImageStore, kinds: Vec<Kind>, config: &Config, format: Format) -> Result<(), CliError> {
-    let driver = app::driver(config).await?;
+    let driver = app::proof_driver(config).await?;
     let mut all = true;
     for kind in kinds {
         let meter = Meter::new();

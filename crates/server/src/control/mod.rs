@@ -10,8 +10,10 @@
 //! the gap. The reconciler takes no input, runs on a poke and on a timer, and
 //! may run at any time: start-up after a crash is no second path.
 
+mod converse;
 mod hub;
 pub mod plan;
+mod prepare;
 mod reconcile;
 mod run;
 pub mod verify;

@@ -80,7 +80,7 @@ impl Runs {
         inner.live().insert(run.id.clone(), live);
         self.0.tasks.spawn(async move {
             let id = run.id.clone();
-            run::run(&inner, run, &sandbox, &stop).await;
+            run::run(&inner, run, sandbox, &stop).await;
             inner.live().remove(&id);
             inner.poke.notify_one();
         });

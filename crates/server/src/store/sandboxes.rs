@@ -1,30 +1,7 @@
 //! The sandboxes that were made, and what became of them.
 
 use super::{Store, StoreError};
-
-/// Where a sandbox stands, as the database has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SandboxState {
-    /// It is being made.
-    Creating,
-    /// Its agent answers.
-    Ready,
-    /// It is gone.
-    Gone,
-    /// It could not be made, and is gone.
-    Failed,
-}
-
-impl SandboxState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Creating => "creating",
-            Self::Ready => "ready",
-            Self::Gone => "gone",
-            Self::Failed => "failed",
-        }
-    }
-}
+use polydev_sandbox::machine::State;
 
 impl Store {
     /// Writes down that a sandbox is about to be made for a run.
@@ -51,25 +28,26 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down what became of a sandbox.
-    pub async fn set_sandbox(
-        &self,
-        id: &str,
-        state: SandboxState,
-        error: Option<&str>,
-        at: i64,
-    ) -> Result<(), StoreError> {
-        let ended_at = match state {
-            SandboxState::Creating | SandboxState::Ready => None,
-            SandboxState::Gone | SandboxState::Failed => Some(at),
+    /// Writes down where a sandbox stands, and why if something broke.
+    pub async fn set_sandbox(&self, id: &str, state: &State, at: i64) -> Result<(), StoreError> {
+        let error = match state {
+            State::Failed(fault) | State::Stopping(Some(fault)) => Some(fault.to_string()),
+            State::Requested
+            | State::Creating
+            | State::Booting
+            | State::Ready
+            | State::Stopping(None)
+            | State::Gone => None,
         };
-        sqlx::query("UPDATE sandboxes SET state = $1, error = COALESCE($2, error), ended_at = COALESCE($3, ended_at) WHERE id = $4")
-            .bind(state.as_str())
-            .bind(error)
-            .bind(ended_at)
-            .bind(id)
-            .execute(self.write())
-            .await?;
+        sqlx::query(
+            "UPDATE sandboxes SET state = $1, error = COALESCE($2, error), ended_at = COALESCE(ended_at, $3) WHERE id = $4",
+        )
+        .bind(state.name())
+        .bind(error)
+        .bind((!state.stands()).then_some(at))
+        .bind(id)
+        .execute(self.write())
+        .await?;
         Ok(())
     }
 
@@ -80,7 +58,7 @@ impl Store {
         for row in rows {
             let id: String = row.try_get("id")?;
             if !alive.contains(&id) {
-                self.set_sandbox(&id, SandboxState::Gone, None, at).await?;
+                self.set_sandbox(&id, &State::Gone, at).await?;
             }
         }
         Ok(())

@@ -1,0 +1,144 @@
+//! One sandbox and its life: the effects that [`machine`](crate::machine) asks for.
+
+use crate::{
+    driver::{Driver, DriverError, SandboxId, SandboxSpec},
+    guest::{Guest, GuestError},
+    machine::{Effect, Event, State, step},
+};
+use std::{sync::Arc, time::Duration};
+
+/// How long a sandbox may take to be made, and its agent to answer then.
+const WITHIN: Duration = Duration::from_secs(30);
+/// How much of the console is kept of one that broke.
+const CONSOLE_TAIL: usize = 4096;
+
+/// A sandbox, owned by the one who stops it.
+///
+/// Whatever happens to the future of [`Sandbox::start`], [`Sandbox::stop`]
+/// leaves nothing of it; dropping it leaves it to a reconciler.
+#[derive(Debug)]
+pub struct Sandbox {
+    driver: Arc<dyn Driver>,
+    guest: Guest,
+    state: State,
+    broke: Option<StartFault>,
+    console: Vec<u8>,
+}
+
+/// Why a sandbox did not start. Nothing of it is left, unless the server's log says so.
+#[derive(Debug, thiserror::Error)]
+#[error("sandbox `{id}` did not start: {fault}{}", told(.console))]
+pub struct StartError {
+    /// Which.
+    pub id: SandboxId,
+    /// At what, and why.
+    pub fault: StartFault,
+    /// The last that its first process printed.
+    pub console: String,
+}
+
+/// At what a sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// The driver could not make it.
+    #[error("making it: {0}")]
+    Create(DriverError),
+    /// Its agent does not answer as one.
+    #[error("asking its agent: {0}")]
+    Hello(GuestError),
+    /// It took too long.
+    #[error("it took longer than {} s", WITHIN.as_secs())]
+    Timeout,
+}
+
+impl Sandbox {
+    /// A sandbox that is wanted, and of which nothing is there yet.
+    pub fn new(driver: Arc<dyn Driver>, id: SandboxId) -> Self {
+        let guest = Guest::new(driver.clone(), id);
+        Self { driver, guest, state: State::Requested, broke: None, console: Vec::new() }
+    }
+
+    /// Which.
+    pub fn id(&self) -> &SandboxId {
+        self.guest.id()
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Makes it, and waits until its agent answers. On an error it is destroyed.
+    pub async fn start(&mut self, spec: &SandboxSpec) -> Result<Guest, StartError> {
+        self.happen(Event::Make, Some(spec)).await;
+        if self.state == State::Ready {
+            return Ok(self.guest.clone());
+        }
+        Err(StartError {
+            id: self.id().clone(),
+            fault: self.broke.take().unwrap_or(StartFault::Create(DriverError::Gone(self.id().clone()))),
+            console: String::from_utf8_lossy(&self.console).trim().to_owned(),
+        })
+    }
+
+    /// Destroys it, wherever it stands. If that does not work, it goes on standing, and may be stopped again.
+    pub async fn stop(&mut self) {
+        self.happen(Event::Stop, None).await;
+    }
+
+    /// Lets an event happen, does what follows, and lets happen what comes of that.
+    async fn happen(&mut self, event: Event, spec: Option<&SandboxSpec>) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            match step(self.state.clone(), event) {
+                Ok((state, effects)) => {
+                    self.state = state;
+                    for effect in effects {
+                        next = self.effect(effect, spec).await.or(next);
+                    }
+                }
+                Err(denied) => tracing::error!(sandbox = %self.id(), %denied, "this should not happen"),
+            }
+        }
+    }
+
+    async fn effect(&mut self, effect: Effect, spec: Option<&SandboxSpec>) -> Option<Event> {
+        let id = self.guest.id();
+        let done = match effect {
+            Effect::Create => {
+                let create = self.driver.create(id, spec?);
+                let made = tokio::time::timeout(WITHIN, create).await;
+                made.map_err(|_| StartFault::Timeout)
+                    .and_then(|made| made.map_err(StartFault::Create))
+                    .map(|()| Event::Made)
+            }
+            Effect::Hello => {
+                let hello = tokio::time::timeout(WITHIN, self.guest.hello()).await;
+                let hello = hello.map_err(|_| StartFault::Timeout).and_then(|hello| hello.map_err(StartFault::Hello));
+                hello.map(|_| Event::Answered)
+            }
+            Effect::KeepConsole => {
+                self.console = self.driver.console(id, CONSOLE_TAIL).await.unwrap_or_default();
+                return None;
+            }
+            Effect::Destroy => {
+                return match self.driver.destroy(id).await {
+                    Ok(()) => Some(Event::Destroyed),
+                    Err(error) => {
+                        tracing::error!(sandbox = %id, %error, "a sandbox could not be destroyed");
+                        None
+                    }
+                };
+            }
+        };
+        Some(done.unwrap_or_else(|fault| {
+            let reason = fault.to_string();
+            self.broke = Some(fault);
+            Event::Broke(reason)
+        }))
+    }
+}
+
+fn told(console: &str) -> String {
+    if console.is_empty() { String::new() } else { format!("; its console ends: {console}") }
+}

@@ -1,0 +1,149 @@
+//! What a run needs before its tool speaks: a sandbox, files, a way out, the tool's start.
+
+use super::{
+    Inner, fault, image, no_connection,
+    run::{JOB, lost},
+};
+use crate::{
+    domain::{
+        connections,
+        failure::{Code, Failure},
+        run::Run,
+        time,
+    },
+    providers::{HomeFile, Invocation, Prompt, Provider},
+};
+use polydev_sandbox::{
+    DriverError, Guest, Sandbox, SandboxSpec, StartError, StartFault, Stream,
+    egress::DialError,
+    image::{HOME, USER, WORKSPACE},
+    proto::{Exec, Overflow, Ring},
+};
+use secrecy::ExposeSecret;
+use std::collections::BTreeMap;
+
+/// How much of the tool's words may wait for the database.
+const STDOUT_RING: Ring = Ring { capacity: 4 * 1024 * 1024, overflow: Overflow::Block };
+/// How much of its standard error is kept: the tail, for when it fails.
+const STDERR_RING: Ring = Ring { capacity: 64 * 1024, overflow: Overflow::DropOldest };
+
+/// Makes the sandbox.
+pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<Guest, Failure> {
+    let (path, image_id) = if inner.driver.capabilities().uses_image {
+        let image = image(&inner.images)?;
+        (image.path, image.id)
+    } else {
+        Default::default()
+    };
+    let (id, kind) = (sandbox.id().to_string(), inner.driver.kind());
+    inner.store.insert_sandbox(&id, &run.user_id, &run.id, kind, &image_id, time::now_ms()).await.map_err(fault)?;
+    let limits = inner.config.sandbox.cli;
+    let spec = SandboxSpec { image: path, image_id, limits, ca_file: inner.config.sandbox.ca_file.clone() };
+    let started = sandbox.start(&spec).await;
+    inner.store.set_sandbox(&id, sandbox.state(), time::now_ms()).await.map_err(fault)?;
+    started.map_err(|error| {
+        tracing::error!(%error, "a sandbox could not be made");
+        not_made(&error)
+    })
+}
+
+/// Why there is no sandbox, as people are told.
+fn not_made(error: &StartError) -> Failure {
+    match &error.fault {
+        StartFault::Create(DriverError::Image { .. }) => Failure::new(Code::ImageMissing, "the image cannot be used")
+            .hint("Build it anew with `polydev image build cli`."),
+        StartFault::Create(DriverError::Unavailable { reason, hint }) => {
+            Failure::new(Code::DriverUnavailable, reason.clone()).hint(hint.clone())
+        }
+        StartFault::Create(DriverError::Exists(_) | DriverError::Gone(_) | DriverError::Step { .. })
+        | StartFault::Hello(_)
+        | StartFault::Timeout => Failure::new(Code::Internal, "the sandbox did not start")
+            .hint("The server's log has its console; `polydev doctor` tells what this host can do."),
+    }
+}
+
+/// Opens the credential and asks the provider what is needed.
+pub(super) async fn invocation(
+    inner: &Inner,
+    run: &Run,
+    provider: &'static dyn Provider,
+    prompt: &Prompt,
+) -> Result<Invocation, Failure> {
+    let opened = connections::open(&inner.store, &inner.vault, &run.user_id, &run.provider).await;
+    let opened = opened.map_err(|error| no_connection(error, provider))?;
+    provider.invoke(&opened.credential, prompt)
+}
+
+/// Puts the home of the tool and the files of the run in their places.
+pub(super) async fn put_files(inner: &Inner, guest: &Guest, run: &Run, home: &[HomeFile]) -> Result<(), Failure> {
+    for file in home {
+        let content = file.content.expose_secret().as_bytes();
+        guest.write_file(&format!("{HOME}/{}", file.path), file.mode, content).await.map_err(lost)?;
+    }
+    for file in inner.store.run_files(&run.id).await.map_err(fault)? {
+        guest.write_file(&format!("{WORKSPACE}/{}", file.path), 0o644, &file.content).await.map_err(lost)?;
+    }
+    Ok(())
+}
+
+/// Starts the tool.
+pub(super) async fn exec(inner: &Inner, guest: &Guest, invocation: &Invocation) -> Result<(), Failure> {
+    let hello = guest.hello().await.map_err(lost)?;
+    let env = environment(inner.config.sandbox.ca_file.is_some(), &hello.proxy, &invocation.env);
+    let exec = Exec {
+        job: JOB.into(),
+        argv: invocation.argv.clone(),
+        env,
+        cwd: WORKSPACE.into(),
+        stdin: invocation.interactive || invocation.stdin.is_some(),
+        pty: None,
+        stdout: STDOUT_RING,
+        stderr: STDERR_RING,
+    };
+    guest.exec(exec).await.map_err(|error| {
+        Failure::new(Code::ToolCrashed, format!("`{}` could not be started: {error}", invocation.argv[0]))
+            .hint("Check the image with `polydev image verify`.")
+    })?;
+    Ok(())
+}
+
+/// The environment of every tool: no secrets, the way out, the certificates.
+fn environment(has_ca: bool, proxy: &str, own: &[(&'static str, String)]) -> BTreeMap<String, String> {
+    let proxy = format!("http://{proxy}");
+    let mut env = BTreeMap::from(
+        [
+            ("HOME", HOME),
+            ("USER", USER),
+            ("LOGNAME", USER),
+            ("SHELL", "/bin/bash"),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "dumb"),
+            ("HTTPS_PROXY", &proxy),
+            ("https_proxy", &proxy),
+            ("HTTP_PROXY", &proxy),
+            ("http_proxy", &proxy),
+            ("NO_PROXY", "localhost,127.0.0.1,::1"),
+            ("no_proxy", "localhost,127.0.0.1,::1"),
+            ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    if has_ca {
+        env.insert("NODE_EXTRA_CA_CERTS".into(), "/.polydev/ca.pem".into());
+        env.insert("CODEX_CA_CERTIFICATE".into(), "/etc/ssl/certs/ca-certificates.crt".into());
+    }
+    env.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    env
+}
+
+/// The way to the gateway's channels of a sandbox.
+pub(super) fn dial(
+    guest: &Guest,
+) -> impl Fn() -> futures_util::future::BoxFuture<'static, Result<Stream, DialError>> + Send + Sync + 'static {
+    let guest = guest.clone();
+    move || {
+        let guest = guest.clone();
+        Box::pin(async move { Ok(guest.egress().await?) })
+    }
+}
