@@ -390,7 +390,7 @@ async fn a_runtime_that_is_not_there_is_named() {
     let config = DriverConfig { state_dir: dir.path().into(), oci_runtime: Some("/no/such/krun".into()) };
     let probe = by_name("oci", &config).unwrap().probe().await;
     assert!(!probe.available);
-    assert!(probe.reason.contains("`krun` is not installed"), "{probe:?}");
+    assert!(probe.reason.contains("`/no/such/krun`"), "{probe:?}");
     assert!(probe.hint.unwrap().contains("sandbox.oci.runtime"));
     assert!(by_name("docker", &config).is_none());
 }

@@ -23,7 +23,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use polydev_server::{
     domain::event::{Event, EventBody},
-    providers::{self, Credential, Prompt, Step, Tools},
+    providers::{self, Credential, Invocation, Prompt, Step, Tools},
 };
 use polydev_standin::{Options, Standin};
 use secrecy::ExposeSecret;
@@ -58,8 +58,8 @@ struct Through {
 #[tokio::main]
 async fn main() -> Result<()> {
     let pairs: usize = std::env::var("POLYDEV_BENCH_PAIRS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
-    let root = MountedImage::new()?;
     let standin = Standin::start(Options::default()).await?;
+    let root = BareRoot::new(&standin)?;
     let (server, standin) = tokio::task::spawn_blocking(move || {
         let server = Server::start_with(&standin, "[pool]\ncli = 0\n");
         for provider in ["claude", "codex", "gemini"] {
@@ -74,17 +74,17 @@ async fn main() -> Result<()> {
     println!("{:<34}{:>10}{:>10}{:>10}{:>10}", "", "bare", "polydev", "p95", "yardstick");
     for provider in ["claude", "codex", "gemini"] {
         // Once each, so that both find the tool in the page cache.
-        bare(provider, &root.0, &standin).await?;
+        bare(provider, &root, &standin).await?;
         through(provider, &server).await?;
         let (mut bares, mut throughs) = (Vec::new(), Vec::new());
         for pair in 0..pairs {
             // Each goes first as often as the other.
             if pair % 2 == 0 {
-                bares.push(bare(provider, &root.0, &standin).await?);
+                bares.push(bare(provider, &root, &standin).await?);
                 throughs.push(through(provider, &server).await?);
             } else {
                 throughs.push(through(provider, &server).await?);
-                bares.push(bare(provider, &root.0, &standin).await?);
+                bares.push(bare(provider, &root, &standin).await?);
             }
         }
         figures.insert(provider.into(), report(provider, &bares, &throughs));
@@ -100,6 +100,7 @@ async fn main() -> Result<()> {
         "pairs": pairs,
         "prompt": PROMPT,
         "unit": "ms",
+        "harness_ms_taken_off_the_bare_tool": root.harness_ms,
         "runs_cold": figures,
         "server_idle_mib": idle_mib,
         "server_after_mib": after_mib,
@@ -185,50 +186,17 @@ impl Figures {
 }
 
 /// The bare tool, in a fresh home, straight to the stand-in.
-async fn bare(provider: &str, root: &Path, standin: &Standin) -> Result<Took> {
-    let home = tempfile::Builder::new().prefix("polydev-bare-").tempdir_in("/var/tmp")?;
-    chown(home.path(), Some(UID), Some(UID))?;
+async fn bare(provider: &str, root: &BareRoot, standin: &Standin) -> Result<Took> {
     let provider = providers::by_name(provider).context("a known provider")?;
     let prompt = Prompt { text: PROMPT.into(), model: None, system: None, tools: Tools::All };
     let credential = Credential::ApiKey(good_key(provider.about().name).to_owned().into());
     let invocation = provider.invoke(&credential, &prompt).map_err(|failure| anyhow::anyhow!(failure.message))?;
-    for file in &invocation.files {
-        let path = home.path().join(file.path);
-        for folder in path.ancestors().skip(1).take_while(|folder| *folder != home.path()) {
-            fs::create_dir_all(folder)?;
-            chown(folder, Some(UID), Some(UID))?;
-        }
-        let mut open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(file.mode).open(&path)?;
-        std::io::Write::write_all(
-            &mut open,
-            file.content.expose_secret().replace("/home/polydev", home.path().to_str().context("UTF-8")?).as_bytes(),
-        )?;
-        chown(&path, Some(UID), Some(UID))?;
-    }
-    let bin = root.join("usr/local/bin");
-    let path = format!("{}:{}:/usr/bin:/bin", bin.display(), root.join("usr/bin").display());
+    root.fresh_home(&invocation)?;
     let started = Instant::now();
-    let mut command = tokio::process::Command::new(bin.join(&invocation.argv[0]));
+    let mut command = tokio::process::Command::from(root.command(&invocation.argv));
     command
-        .args(&invocation.argv[1..])
-        .env_clear()
-        .envs(
-            invocation
-                .env
-                .iter()
-                .map(|(name, value)| (*name, value.replace("/home/polydev", home.path().to_str().unwrap_or_default()))),
-        )
-        .envs([
-            ("HOME", home.path().to_str().context("UTF-8")?),
-            ("PATH", &path),
-            ("LANG", "C.UTF-8"),
-            ("TERM", "dumb"),
-        ])
+        .envs(invocation.env.iter().map(|(name, value)| (*name, value.as_str())))
         .envs(["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"].map(|name| (name, standin.proxy_url())))
-        .envs(["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "CODEX_CA_CERTIFICATE"].map(|name| (name, standin.ca_file())))
-        .current_dir(home.path())
-        .uid(UID)
-        .gid(UID)
         .stdin(if invocation.interactive || invocation.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -260,7 +228,8 @@ async fn bare(provider: &str, root: &Path, standin: &Standin) -> Result<Took> {
                     let end = started.elapsed();
                     child.kill().await?;
                     let first = first.with_context(|| format!("the bare tool answered nothing: {outcome:?}"))?;
-                    return Ok(Took { first: first.as_secs_f64() * 1e3, end: end.as_secs_f64() * 1e3 });
+                    let own = |took: std::time::Duration| took.as_secs_f64() * 1e3 - root.harness_ms;
+                    return Ok(Took { first: own(first), end: own(end) });
                 }
             }
         }
@@ -315,27 +284,105 @@ fn resident_mib(pid: u32) -> Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// The image, mounted read-only on this host while the bench runs.
-struct MountedImage(PathBuf);
+/// The image's tree on this host, writable in memory as in a sandbox, and no sandbox: the tool
+/// sees this host's processes and network.
+struct BareRoot {
+    dir: PathBuf,
+    /// What changing the root and the user costs, in milliseconds: taken off the tool's own times.
+    harness_ms: f64,
+}
 
-impl MountedImage {
-    fn new() -> Result<Self> {
+impl BareRoot {
+    fn new(standin: &Standin) -> Result<Self> {
         let current: serde_json::Value = serde_json::from_slice(&fs::read(images().join("cli.json"))?)?;
         let id = current["id"].as_str().context("an image has an id")?;
-        let dir = tempfile::tempdir()?.keep();
-        let mounted = Command::new("mount")
-            .args(["-o", "ro,loop"])
-            .arg(images().join(format!("cli-{}.ext4", &id[..16])))
-            .arg(&dir)
-            .status()?;
-        ensure!(mounted.success(), "the image cannot be mounted; run it as root");
-        Ok(Self(dir))
+        let mut root = Self { dir: tempfile::tempdir()?.keep(), harness_ms: 0.0 };
+        for name in ["image", "layer", "root"] {
+            fs::create_dir(root.dir.join(name))?;
+        }
+        let path = |name: &str| root.dir.join(name).display().to_string();
+        let image = images().join(format!("cli-{}.ext4", &id[..16])).display().to_string();
+        mount(&["-o", "ro,loop", &image, &path("image")])?;
+        mount(&["-t", "tmpfs", "none", &path("layer")])?;
+        fs::create_dir(root.dir.join("layer/upper"))?;
+        fs::create_dir(root.dir.join("layer/work"))?;
+        let layers =
+            format!("lowerdir={},upperdir={},workdir={}", path("image"), path("layer/upper"), path("layer/work"));
+        mount(&["-t", "overlay", "-o", &layers, "none", &path("root")])?;
+        mount(&["--bind", "/dev", &path("root/dev")])?;
+        mount(&["-t", "proc", "none", &path("root/proc")])?;
+        let ca = fs::read(standin.ca_file())?;
+        fs::write(root.dir.join("root/.polydev/ca.pem"), &ca)?;
+        let bundle = root.dir.join("root/etc/ssl/certs/ca-certificates.crt");
+        let all = [fs::read(&bundle)?, ca].concat();
+        fs::write(&bundle, all)?;
+        let costs = (0..20).map(|_| {
+            let started = Instant::now();
+            let done = root.command(&["true".into()]).status();
+            done.map(|_| started.elapsed().as_secs_f64() * 1e3)
+        });
+        let costs = costs.collect::<Result<Vec<_>, _>>()?;
+        root.harness_ms = Figures::of(costs.into_iter()).median;
+        Ok(root)
+    }
+
+    /// Starts a program of the image as its user, with what every tool gets in a sandbox.
+    fn command(&self, argv: &[String]) -> Command {
+        let mut command = Command::new("chroot");
+        command
+            .arg("--userspec=10001:10001")
+            .arg(self.dir.join("root"))
+            .args(["env", "--chdir=/workspace"])
+            .args(argv)
+            .env_clear()
+            .envs([
+                ("HOME", "/home/polydev"),
+                ("USER", "polydev"),
+                ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin"),
+                ("LANG", "C.UTF-8"),
+                ("TERM", "dumb"),
+                ("NODE_EXTRA_CA_CERTS", "/.polydev/ca.pem"),
+                ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+                ("CODEX_CA_CERTIFICATE", "/etc/ssl/certs/ca-certificates.crt"),
+            ]);
+        command
+    }
+
+    /// The tool's home as a fresh sandbox has it.
+    fn fresh_home(&self, invocation: &Invocation) -> Result<()> {
+        let home = self.dir.join("root/home/polydev");
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir(&home)?;
+        chown(&home, Some(UID), Some(UID))?;
+        for file in &invocation.files {
+            let path = home.join(file.path);
+            for folder in path.ancestors().skip(1).take_while(|folder| *folder != home) {
+                fs::create_dir_all(folder)?;
+                chown(folder, Some(UID), Some(UID))?;
+            }
+            let mut open =
+                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(file.mode).open(&path)?;
+            std::io::Write::write_all(&mut open, file.content.expose_secret().as_bytes())?;
+            chown(&path, Some(UID), Some(UID))?;
+        }
+        Ok(())
     }
 }
 
-impl Drop for MountedImage {
+fn mount(args: &[&str]) -> Result<()> {
+    ensure!(
+        Command::new("mount").args(args).status()?.success(),
+        "`mount {}` does not work; run it as root",
+        args.join(" ")
+    );
+    Ok(())
+}
+
+impl Drop for BareRoot {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        let _ = fs::remove_dir(&self.0);
+        for name in ["root/proc", "root/dev", "root", "layer", "image"] {
+            let _ = Command::new("umount").arg("--lazy").arg(self.dir.join(name)).status();
+        }
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
