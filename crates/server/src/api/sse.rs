@@ -4,7 +4,7 @@
 //! the run nor memory, and what it gets is what is stored.
 
 use super::{App, error::ApiResult};
-use crate::{domain::event::Event, store::StoreError};
+use crate::{control::Follower, domain::event::Event, store::StoreError};
 use axum::response::sse::{self, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use std::time::Duration;
@@ -30,24 +30,54 @@ pub async fn response(
 /// The events of a run after number `after`, up to its last one.
 pub fn follow(app: App, run: String, after: i64) -> impl Stream<Item = Result<Event, StoreError>> {
     // Subscribed before the first look, so that nothing is missed between look and wait.
-    let woken = app.runs.hub().subscribe(&run);
-    stream::try_unfold((app, run, after, woken, false), |(app, run, after, mut woken, over)| async move {
-        if over {
-            return Ok::<_, StoreError>(None);
-        }
-        loop {
-            woken.mark_unchanged();
-            let batch = app.store.events_after(&run, after, BATCH).await?;
-            if let Some(last) = batch.last() {
-                let (after, over) = (last.seq, last.body.is_last());
-                return Ok(Some((stream::iter(batch.into_iter().map(Ok)), (app, run, after, woken, over))));
-            }
-            if woken.changed().await.is_err() {
-                return Ok(None);
-            }
-        }
+    let follower = app.runs.hub().subscribe(&run);
+    let start = Place { app, run, after, follower, caught_up: false, over: false };
+    stream::try_unfold(start, |mut place| async move {
+        let batch = place.next().await?;
+        Ok::<_, StoreError>((!batch.is_empty()).then(|| (stream::iter(batch.into_iter().map(Ok)), place)))
     })
     .try_flatten()
+}
+
+/// How far a reader has got.
+struct Place {
+    app: App,
+    run: String,
+    after: i64,
+    follower: Follower,
+    /// A batch was read that was not the last: to look for the run's end would be in vain.
+    caught_up: bool,
+    over: bool,
+}
+
+impl Place {
+    /// The next events; none at the end.
+    async fn next(&mut self) -> Result<Vec<Event>, StoreError> {
+        while !self.over {
+            self.follower.look();
+            let mut batch = self.read().await?;
+            if batch.is_empty() && !self.caught_up && !self.app.store.is_open(&self.run).await? {
+                // Over: by an event that was stored meanwhile, or long since, before number `after`.
+                batch = self.read().await?;
+                self.over = true;
+            }
+            if let Some(last) = batch.last() {
+                (self.after, self.caught_up) = (last.seq, true);
+                self.over |= last.body.is_last();
+                return Ok(batch);
+            }
+            if !self.over {
+                self.follower.woken().await;
+                // Woken for nothing that comes after `after`, it looks whether that can come still.
+                self.caught_up = false;
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn read(&self) -> Result<Vec<Event>, StoreError> {
+        self.app.store.events_after(&self.run, self.after, BATCH).await
+    }
 }
 
 fn frame(event: &Event) -> sse::Event {

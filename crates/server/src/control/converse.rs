@@ -26,6 +26,9 @@ use tokio::{
 
 /// The longest line that a tool may print.
 const LINE_MAX: usize = 16 * 1024 * 1024;
+/// The most that a tool may print in a run. All of it is kept, as events: without an end to it, one sandbox
+/// could fill the database.
+const PRINTED_MAX: u64 = 64 * 1024 * 1024;
 /// How much of standard error a failure is made from.
 const STDERR_TAIL: usize = 16 * 1024;
 
@@ -72,7 +75,12 @@ pub(super) async fn converse(
         last_output = Instant::now();
         match next {
             Some(JobOutput::Bytes { stream: OutputStream::Stdout, offset, bytes }) => {
-                let stdout = offset + bytes.len() as u64;
+                let stdout = offset.saturating_add(bytes.len() as u64);
+                said.printed = said.printed.saturating_add(bytes.len() as u64);
+                if said.printed > PRINTED_MAX {
+                    let words = format!("the tool printed more than {} MiB", PRINTED_MAX / 1024 / 1024);
+                    return Err(Failure::new(Code::ToolCrashed, words).hint("Ask for less at a time.").into());
+                }
                 let mut steps = Vec::new();
                 lines.push(&bytes, |line| steps.extend(dialogue.line(line)))?;
                 let outcome = take(inner, run, steps, &say, said).await?;

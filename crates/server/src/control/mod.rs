@@ -18,7 +18,7 @@ mod reconcile;
 mod run;
 pub mod verify;
 
-pub use hub::Hub;
+pub use hub::{Follower, Hub};
 
 use crate::{
     cli::output::chain,
@@ -155,16 +155,13 @@ impl Runs {
 
     /// Waits until a run is over.
     pub async fn ended(&self, id: &str) -> Result<(), StoreError> {
-        let mut woken = self.0.hub.subscribe(id);
+        let mut follower = self.0.hub.subscribe(id);
         loop {
-            woken.mark_unchanged();
-            match self.0.store.run(id).await? {
-                Some(run) if !run.status.is_over() => {}
-                Some(_) | None => return Ok(()),
-            }
-            if woken.changed().await.is_err() {
+            follower.look();
+            if !self.0.store.is_open(id).await? {
                 return Ok(());
             }
+            follower.woken().await;
         }
     }
 
@@ -192,7 +189,11 @@ impl Runs {
     /// Takes no new work, gives what runs `grace`, ends the rest as interrupted, and destroys everything.
     pub async fn drain(&self, grace: Duration) {
         let inner = &self.0;
-        inner.draining.cancel();
+        {
+            // A pass that is under way starts its tasks under the same lock: they are waited for below, or never start.
+            let _live = inner.live();
+            inner.draining.cancel();
+        }
         inner.tasks.close();
         if !inner.live().is_empty() {
             tracing::info!(runs = inner.live().len(), grace_s = grace.as_secs(), "waiting for runs to end");

@@ -7,7 +7,7 @@
 //!   tasks (this process) ─┘
 //! ```
 
-use crate::domain::run::{Run, Status};
+use crate::{domain::run::Status, store::runs::OpenRun};
 use polydev_sandbox::{Observed, SandboxId};
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug)]
 pub struct Seen<'a> {
     /// Every run that is not over, oldest first.
-    pub open: &'a [Run],
+    pub open: &'a [OpenRun],
     /// Every sandbox that the driver finds.
     pub observed: &'a [Observed],
     /// The runs that a task of this process works on, with their sandboxes.
@@ -33,7 +33,7 @@ pub enum Action {
     Start(String),
     /// Tell the task of this run to stop: somebody cancelled it.
     Stop(String),
-    /// This run was cancelled before it had a sandbox.
+    /// This run was cancelled, and no task works on it.
     EndCancelled(String),
     /// This run ran in a server that is no more.
     EndInterrupted(String),
@@ -47,27 +47,28 @@ pub enum Action {
 /// way goes before one with more: a thousand waiting runs of one delay nobody else.
 pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     let mut actions = Vec::new();
+    // First of all: a run is over when its tool is.
+    let sandboxes: HashSet<&SandboxId> = seen.live.values().collect();
+    for sandbox in seen.observed {
+        if !sandboxes.contains(&sandbox.id) {
+            actions.push(Action::Destroy(sandbox.id.clone()));
+        }
+    }
     let mut running_of: HashMap<&str, usize> = HashMap::new();
-    let mut waiting: Vec<&Run> = Vec::new();
+    let mut waiting: Vec<&OpenRun> = Vec::new();
     for run in seen.open {
         let live = seen.live.contains_key(&run.id);
         match run.status {
             _ if live => {
                 *running_of.entry(&run.user_id).or_default() += 1;
-                if run.cancel_requested_at.is_some() {
+                if run.cancelled {
                     actions.push(Action::Stop(run.id.clone()));
                 }
             }
-            Status::Queued if run.cancel_requested_at.is_some() => actions.push(Action::EndCancelled(run.id.clone())),
+            Status::Queued | Status::Running if run.cancelled => actions.push(Action::EndCancelled(run.id.clone())),
             Status::Queued => waiting.push(run),
             Status::Running => actions.push(Action::EndInterrupted(run.id.clone())),
             Status::Completed | Status::Failed | Status::Cancelled => {}
-        }
-    }
-    let sandboxes: HashSet<&SandboxId> = seen.live.values().collect();
-    for sandbox in seen.observed {
-        if !sandboxes.contains(&sandbox.id) {
-            actions.push(Action::Destroy(sandbox.id.clone()));
         }
     }
     let places = if seen.draining { 0 } else { seen.capacity.saturating_sub(seen.live.len()) };
@@ -88,32 +89,11 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::Tools;
     use polydev_sandbox::Phase;
     use proptest::prelude::*;
 
-    fn run(id: &str, user: &str, status: Status, cancelled: bool) -> Run {
-        Run {
-            id: id.into(),
-            user_id: user.into(),
-            provider: "claude".into(),
-            status,
-            model: None,
-            conversation: None,
-            prompt: "p".into(),
-            system: None,
-            tools: Tools::All,
-            timeout_s: 1,
-            metadata: None,
-            text: None,
-            usage: None,
-            error: None,
-            sandbox_id: None,
-            cancel_requested_at: cancelled.then_some(1),
-            created_at: 0,
-            started_at: None,
-            finished_at: None,
-        }
+    fn run(id: &str, user: &str, status: Status, cancelled: bool) -> OpenRun {
+        OpenRun { id: id.into(), user_id: user.into(), status, cancelled }
     }
 
     fn sandbox(n: u8) -> SandboxId {
@@ -123,7 +103,7 @@ mod tests {
 
     #[test]
     fn one_persons_queue_does_not_delay_another() {
-        let mut open: Vec<Run> = (0..1000).map(|n| run(&format!("a{n}"), "a", Status::Queued, false)).collect();
+        let mut open: Vec<OpenRun> = (0..1000).map(|n| run(&format!("a{n}"), "a", Status::Queued, false)).collect();
         open.push(run("b", "b", Status::Queued, false));
         let live = HashMap::from([("x".to_owned(), sandbox(0))]);
         open.insert(0, run("x", "a", Status::Running, false));
@@ -133,13 +113,22 @@ mod tests {
 
     #[test]
     fn what_an_earlier_server_left_is_ended_and_destroyed() {
-        let open = [run("a", "u", Status::Running, false), run("b", "u", Status::Queued, true)];
+        let open = [
+            run("a", "u", Status::Running, false),
+            run("b", "u", Status::Queued, true),
+            run("c", "u", Status::Running, true),
+        ];
         let observed = [Observed { id: sandbox(1), phase: Phase::Running }];
         let actions =
             plan(&Seen { open: &open, observed: &observed, live: &HashMap::new(), capacity: 4, draining: false });
         assert_eq!(
             actions,
-            [Action::EndInterrupted("a".into()), Action::EndCancelled("b".into()), Action::Destroy(sandbox(1))]
+            [
+                Action::Destroy(sandbox(1)),
+                Action::EndInterrupted("a".into()),
+                Action::EndCancelled("b".into()),
+                Action::EndCancelled("c".into())
+            ]
         );
     }
 
@@ -153,7 +142,7 @@ mod tests {
             draining: bool,
         ) {
             let mut live = HashMap::new();
-            let open: Vec<Run> = runs.iter().enumerate().map(|(n, (user, running, is_live, cancelled))| {
+            let open: Vec<OpenRun> = runs.iter().enumerate().map(|(n, (user, running, is_live, cancelled))| {
                 let id = format!("r{n}");
                 if *running && *is_live {
                     live.insert(id.clone(), sandbox(n as u8));
@@ -167,7 +156,7 @@ mod tests {
             prop_assert!(!draining || started.is_empty());
             for id in &started {
                 let run = open.iter().find(|run| run.id == **id).unwrap();
-                prop_assert!(run.status == Status::Queued && run.cancel_requested_at.is_none());
+                prop_assert!(run.status == Status::Queued && !run.cancelled);
             }
             for action in &actions {
                 if let Action::Destroy(id) = action {

@@ -62,16 +62,16 @@ fn not_made(error: &StartError) -> Failure {
     }
 }
 
-/// Opens the credential and asks the provider what is needed.
+/// Opens the credential and asks the provider what is needed; and the version of the credential.
 pub(super) async fn invocation(
     inner: &Inner,
     run: &Run,
     provider: &'static dyn Provider,
     prompt: &Prompt,
-) -> Result<Invocation, Failure> {
+) -> Result<(Invocation, i64), Failure> {
     let opened = connections::open(&inner.store, &inner.vault, &run.user_id, &run.provider).await;
     let opened = opened.map_err(|error| no_connection(error, provider))?;
-    provider.invoke(&opened.credential, prompt)
+    Ok((provider.invoke(&opened.credential, prompt)?, opened.version))
 }
 
 /// Puts the home of the tool and the files of the run in their places.

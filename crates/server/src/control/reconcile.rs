@@ -35,11 +35,7 @@ impl Runs {
         };
         for action in actions {
             match action {
-                Action::Start(run) => {
-                    if let Some(run) = open.iter().find(|open| open.id == run) {
-                        self.start(run.clone());
-                    }
-                }
+                Action::Start(run) => self.start(run),
                 Action::Stop(run) => {
                     if let Some(live) = inner.live().get(&run) {
                         live.stop.cancel();
@@ -49,9 +45,9 @@ impl Runs {
                     inner.finish(&run, &End::Cancelled { text: String::new(), usage: None }).await?;
                 }
                 Action::EndInterrupted(run) => {
-                    tracing::warn!(run, "the server that ran this is no more");
-                    let error = Failure::new(Code::Interrupted, "the server stopped while the run was under way")
-                        .hint("Run it again.");
+                    tracing::warn!(run, "nothing works on this run any more");
+                    let error = Failure::new(Code::Interrupted, "the server could not see the run to its end")
+                        .hint("It was stopped, or its database was out of reach. Run it again.");
                     inner.finish(&run, &End::Failed { error, text: String::new(), usage: None }).await?;
                 }
                 Action::Destroy(sandbox) => {
@@ -71,16 +67,18 @@ impl Runs {
         Ok(())
     }
 
-    /// Starts the task of a run.
-    fn start(&self, run: crate::domain::run::Run) {
+    /// Starts the task of a run, unless the server is stopping.
+    fn start(&self, id: String) {
         let inner = self.0.clone();
         let sandbox: SandboxId = id::new("sbx").parse().expect("an id of ours has this shape");
         let stop = CancellationToken::new();
-        let live = Live { sandbox: sandbox.clone(), stop: stop.clone(), interrupted: false };
-        inner.live().insert(run.id.clone(), live);
+        let mut live = self.0.live();
+        if self.0.draining.is_cancelled() {
+            return;
+        }
+        live.insert(id.clone(), Live { sandbox: sandbox.clone(), stop: stop.clone(), interrupted: false });
         self.0.tasks.spawn(async move {
-            let id = run.id.clone();
-            run::run(&inner, run, sandbox, &stop).await;
+            run::run(&inner, &id, sandbox, &stop).await;
             inner.live().remove(&id);
             inner.poke.notify_one();
         });

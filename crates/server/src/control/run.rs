@@ -8,7 +8,7 @@
 //!                       deadline, stall, stop ───┘
 //! ```
 
-use super::{Inner, converse::converse, fault, prepare};
+use super::{Inner, chain, converse::converse, fault, prepare};
 use crate::{
     domain::{
         connections,
@@ -20,8 +20,9 @@ use crate::{
     providers::{self, Outcome, Prompt},
     store::runs::End,
 };
+use futures_util::FutureExt;
 use polydev_sandbox::{Sandbox, SandboxId, egress::Access, guest::GuestError};
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,10 +30,19 @@ use tokio_util::sync::CancellationToken;
 pub(super) const JOB: &str = "run";
 
 /// Runs a run to its end, and removes what it needed.
-pub(super) async fn run(inner: &Inner, run: Run, sandbox: SandboxId, stop: &CancellationToken) {
+pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &CancellationToken) {
+    let run = match inner.store.run(id).await {
+        Ok(Some(run)) => run,
+        Ok(None) => return,
+        Err(error) => {
+            return finish(inner, id, &End::Failed { error: fault(error), text: String::new(), usage: None }).await;
+        }
+    };
     let mut sandbox = Sandbox::new(inner.driver.clone(), sandbox);
     let mut said = Said::default();
     let deadline = Instant::now() + Duration::from_secs(run.timeout_s as u64);
+    // A panic is a fault of ours at one tool's words: the run ends, its sandbox goes, the server stays.
+    let answer = AssertUnwindSafe(answer(inner, &run, &mut sandbox, &mut said)).catch_unwind();
     let result = tokio::select! {
         biased;
         () = stop.cancelled() => Err(Stop::Stopped),
@@ -40,9 +50,12 @@ pub(super) async fn run(inner: &Inner, run: Run, sandbox: SandboxId, stop: &Canc
             Err(Stop::Failed(Failure::new(Code::Timeout, format!("the run took longer than its {} s", run.timeout_s))
                 .hint("Ask for less, or give it a longer `timeout_s`.")))
         }
-        result = answer(inner, &run, &mut sandbox, &mut said) => result,
+        result = answer => result.unwrap_or_else(|_| {
+            tracing::error!(run = run.id, "the task of a run panicked");
+            Err(Failure::new(Code::Internal, "the server has a fault").hint("Look into the server's log.").into())
+        }),
     };
-    let Said { text, usage, .. } = said;
+    let Said { text, usage, version, .. } = said;
     let end = match result {
         Ok(()) => End::Completed { text, usage },
         Err(Stop::Failed(error)) => End::Failed { error, text, usage },
@@ -57,7 +70,7 @@ pub(super) async fn run(inner: &Inner, run: Run, sandbox: SandboxId, stop: &Canc
     if let End::Failed { error, .. } = &end {
         tracing::info!(run = run.id, code = ?error.code, message = error.message, "a run failed");
         if error.code == Code::NeedsReconnect {
-            mark_needs_reconnect(inner, &run, error).await;
+            mark_needs_reconnect(inner, &run, version, error).await;
         }
     }
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
@@ -65,11 +78,15 @@ pub(super) async fn run(inner: &Inner, run: Run, sandbox: SandboxId, stop: &Canc
     if cancelled {
         destroy(inner, &mut sandbox).await;
     }
-    if let Err(error) = inner.finish(&run.id, &end).await {
-        tracing::error!(run = run.id, %error, "the end of a run could not be stored; the next pass ends it");
-    }
+    finish(inner, &run.id, &end).await;
     if !cancelled {
         destroy(inner, &mut sandbox).await;
+    }
+}
+
+async fn finish(inner: &Inner, run: &str, end: &End) {
+    if let Err(error) = inner.finish(run, end).await {
+        tracing::error!(run, error = chain(&error), "the end of a run could not be stored; the next pass ends it");
     }
 }
 
@@ -91,6 +108,10 @@ pub(super) struct Said {
     pub(super) text: String,
     pub(super) usage: Option<Usage>,
     pub(super) stderr: Vec<u8>,
+    /// How much it has printed, bytes.
+    pub(super) printed: u64,
+    /// Which version of the connection it was let in with.
+    pub(super) version: Option<i64>,
 }
 
 async fn answer(inner: &Inner, run: &Run, sandbox: &mut Sandbox, said: &mut Said) -> Result<(), Stop> {
@@ -102,8 +123,9 @@ async fn answer(inner: &Inner, run: &Run, sandbox: &mut Sandbox, said: &mut Said
     }
     let prompt =
         Prompt { text: run.prompt.clone(), model: run.model.clone(), system: run.system.clone(), tools: run.tools };
-    let (guest, invocation) =
+    let (guest, (invocation, version)) =
         tokio::try_join!(prepare::sandbox(inner, run, sandbox), prepare::invocation(inner, run, provider, &prompt))?;
+    said.version = Some(version);
     let id = guest.id().clone();
     let access = Access { sandbox: id.clone(), person: run.user_id.clone(), policy: inner.policy(provider) };
     let way_out = inner.gateway.attach(access, prepare::dial(&guest));
@@ -128,16 +150,12 @@ pub(super) fn lost(error: GuestError) -> Failure {
         .hint("Run it again; the server's log has more.")
 }
 
-async fn mark_needs_reconnect(inner: &Inner, run: &Run, error: &Failure) {
-    let marked = async {
-        if let Some(connection) = connections::get(&inner.store, &run.user_id, &run.provider).await? {
-            connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, connection.version, error)
-                .await?;
-        }
-        Ok::<_, connections::ConnectionError>(())
-    };
-    if let Err(error) = marked.await {
-        tracing::error!(run = run.id, %error, "a refused connection could not be marked");
+/// Marks the connection that the provider refused; one that was made since then is another.
+async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, error: &Failure) {
+    let Some(version) = version else { return };
+    let marked = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, version, error).await;
+    if let Err(error) = marked {
+        tracing::error!(run = run.id, error = chain(&error), "a refused connection could not be marked");
     }
 }
 

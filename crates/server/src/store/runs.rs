@@ -31,6 +31,19 @@ pub struct After {
     pub id: String,
 }
 
+/// A run that is not over, as much of it as the reconciler needs: a thousand may wait, each with a prompt of 1 MiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRun {
+    /// `run_…`.
+    pub id: String,
+    /// Whose.
+    pub user_id: String,
+    /// `queued` or `running`.
+    pub status: Status,
+    /// Whether somebody asked to cancel it.
+    pub cancelled: bool,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
@@ -134,11 +147,29 @@ impl Store {
     }
 
     /// Every run that is not over, oldest first.
-    pub async fn open_runs(&self) -> Result<Vec<Run>, StoreError> {
-        let rows = sqlx::query(select!("WHERE status IN ('queued', 'running') ORDER BY created_at, id"))
-            .fetch_all(self.read())
-            .await?;
-        rows.iter().map(run_of).collect()
+    pub async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, user_id, status, cancel_requested_at FROM runs WHERE status IN ('queued', 'running') \
+             ORDER BY created_at, id",
+        )
+        .fetch_all(self.read())
+        .await?;
+        let open = |row: &AnyRow| {
+            let cancel_requested_at: Option<i64> = row.try_get("cancel_requested_at")?;
+            Ok(OpenRun {
+                id: row.try_get("id")?,
+                user_id: row.try_get("user_id")?,
+                status: status_of(row)?,
+                cancelled: cancel_requested_at.is_some(),
+            })
+        };
+        rows.iter().map(open).collect()
+    }
+
+    /// Whether a run is there and not over.
+    pub async fn is_open(&self, id: &str) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM runs WHERE id = $1 AND status IN ('queued', 'running')").bind(id);
+        Ok(row.fetch_optional(self.read()).await?.is_some())
     }
 
     /// How many runs wait.

@@ -39,6 +39,8 @@ impl Store {
             | State::Stopping(None)
             | State::Gone => None,
         };
+        // PostgreSQL cannot store U+0000 in a text, and a fault may quote what came out of the sandbox.
+        let error = error.map(|error| error.replace('\0', "\u{fffd}"));
         sqlx::query(
             "UPDATE sandboxes SET state = $1, error = COALESCE($2, error), ended_at = COALESCE(ended_at, $3) WHERE id = $4",
         )
