@@ -15,7 +15,11 @@ use polydev_sandbox::{
     image::ImageStore,
 };
 use secrecy::ExposeSecret;
-use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    sync::Arc,
+};
 
 /// What a server works with.
 #[derive(Debug)]
@@ -30,14 +34,11 @@ pub struct Parts {
     pub outside: reqwest::Client,
 }
 
-/// Makes the data directory, for its owner only.
+/// Makes the data directory, for its owner only. One that is there stays as open as it is: it may be anybody's,
+/// and what lies in it is closed by itself.
 pub fn make_data_dir(config: &Config) -> Result<(), CliError> {
     let dir = &config.server.data_dir;
-    let make = || {
-        fs::create_dir_all(dir)?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-    };
-    make().map_err(|error| {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
         CliError::failed(format!("the data directory {} cannot be made: {error}", dir.display()))
             .hint("Choose another with `--data-dir` or `server.data_dir`.")
     })
@@ -47,6 +48,28 @@ pub fn make_data_dir(config: &Config) -> Result<(), CliError> {
 /// would destroy a sandbox that it does not know.
 pub async fn proof_driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> {
     driver_at(config, DriverConfig { state_dir: config.image.dir.join(".proof"), ..driver_config(config) }).await
+}
+
+/// Keeps a second server out of the data directory for as long as it lives: it would take the sandboxes of
+/// the first for an earlier server's, and destroy them.
+#[derive(Debug)]
+pub struct DataDirLock(#[expect(dead_code, reason = "held, not read")] fs::File);
+
+/// Takes the data directory for this server.
+pub fn lock_data_dir(config: &Config) -> Result<DataDirLock, CliError> {
+    let path = config.server.data_dir.join("serve.lock");
+    let refused = |error: std::io::Error| CliError::failed(format!("{} cannot be locked: {error}", path.display()));
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => Ok(DataDirLock(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(CliError::failed(format!(
+            "another server works in the data directory {}",
+            config.server.data_dir.display()
+        ))
+        .hint("Stop it, or choose another directory with `--data-dir`.")),
+        Err(fs::TryLockError::Error(error)) => Err(refused(error)),
+    }
 }
 
 /// The driver that the configuration asks for, or the best that works on this host.

@@ -3,7 +3,7 @@
 use super::{
     App,
     error::{ApiError, ApiResult, ErrorBody},
-    extract::{Auth, Body},
+    extract::{Auth, Body, Path},
     providers::{All, find},
 };
 use crate::{
@@ -16,11 +16,7 @@ use crate::{
     },
     providers::{Credential, Method, Provider},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

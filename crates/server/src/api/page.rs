@@ -1,7 +1,10 @@
 //! Lists, a page at a time, newest first.
 
 use super::error::{ApiError, ApiResult};
-use crate::{domain::failure::Code, store::runs::After};
+use crate::{
+    domain::{failure::Code, id},
+    store::runs::After,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -45,7 +48,7 @@ impl PageQuery {
             let bytes = data_encoding::BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
             let text = String::from_utf8(bytes).ok()?;
             let (created_at, id) = text.split_once(' ')?;
-            Some(After { created_at: created_at.parse().ok()?, id: id.to_owned() })
+            Some(After { created_at: created_at.parse().ok()?, id: id::is_one(id).then(|| id.to_owned())? })
         };
         parse().map(Some).ok_or_else(|| {
             ApiError::new(Code::BadCursor, "`cursor` is not one that this server gave").hint("Start again without it.")

@@ -3,17 +3,14 @@
 use super::{
     App,
     error::{ApiError, ApiResult, ErrorBody},
-    extract::Auth,
+    extract::{Auth, Path},
 };
 use crate::{
     control::verify,
     domain::{connections, failure::Code, people::Scope},
     providers::{self, Method, Model, Provider},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -3,7 +3,7 @@
 use super::{
     App,
     error::{ApiError, ApiResult, ErrorBody},
-    extract::{Auth, Body, Query},
+    extract::{Auth, Body, Path, Query},
     page::{Page, PageQuery},
     sse,
 };
@@ -11,6 +11,7 @@ use crate::{
     domain::{
         event::{Event, Usage},
         failure::{Code, Failure},
+        id,
         people::{Principal, Scope},
         run::{Run, Status, Wish, WorkFile},
         time,
@@ -20,7 +21,7 @@ use crate::{
 };
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -178,8 +179,9 @@ async fn create(
             .hint("Leave `conversation` out."));
     }
     let id = app.runs.accept(&who.user_id, body.into_wish()?).await?;
+    let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
     if wants_events(&headers) {
-        return Ok(sse::response(app, id, 0).await?.into_response());
+        return Ok((location, sse::response(app, id, 0).await?).into_response());
     }
     if query.wait {
         // Over or not, the answer shows the run as it is then.
@@ -187,7 +189,7 @@ async fn create(
     }
     let run = own(&app, &who, &id).await?;
     let status = if query.wait && run.status.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, [(header::LOCATION, format!("/api/v1/runs/{id}"))], Json(RunView::from(run))).into_response())
+    Ok((status, location, Json(RunView::from(run))).into_response())
 }
 
 impl CreateRun {
@@ -329,7 +331,8 @@ async fn cancel(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> A
 
 /// The run, if it is the person's own.
 async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Run> {
-    app.store.run(id).await?.filter(|run| run.user_id == who.user_id).ok_or_else(|| {
+    let run = if id::is_one(id) { app.store.run(id).await? } else { None };
+    run.filter(|run| run.user_id == who.user_id).ok_or_else(|| {
         ApiError::new(Code::NotFound, format!("there is no run `{}`", id.chars().take(64).collect::<String>()))
             .hint("`GET /api/v1/runs` lists yours.")
     })

@@ -74,8 +74,16 @@ impl Client {
                 CliError::usage(format!("`{url}` is not the address of a server"))
                     .hint(format!("One looks like {DEFAULT_URL}."))
             })?;
+        if key.expose_secret().is_empty() || !key.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(CliError::new(exit::BAD_KEY, "the API key has characters that no key has")
+                .hint("A key is one word: `pdv_…`."));
+        }
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
+            // A stream says every 15 s that it lives.
+            .read_timeout(Duration::from_secs(60))
+            // A request may carry a credential: it goes to the host that was named and to no other.
+            .redirect(reqwest::redirect::Policy::none())
             // The address is the user's own: their proxy settings are for other hosts.
             .no_proxy()
             .build()

@@ -101,11 +101,11 @@ pub fn read_secret(what: &str) -> Result<String, CliError> {
     let mut secret = String::new();
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
-        output::piece(&format!("{what}: "));
+        output::ask(&format!("{what}: "));
         let unseen = Unseen::new();
         let read = stdin.read_line(&mut secret);
         drop(unseen);
-        output::text("");
+        output::note("");
         read.map(drop)
     } else {
         stdin.lock().read_to_string(&mut secret).map(drop)

@@ -1,11 +1,12 @@
 //! What the command line prints, and how it ends: the only place that does.
 
-#![expect(clippy::print_stderr, reason = "the command line prints here, and nowhere else")]
-
 use crate::domain::failure::{Code, Failure};
 use clap::ValueEnum;
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal, Write},
+};
 
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,10 +82,10 @@ impl CliError {
     /// Tells people, on standard error.
     pub fn print(&self) {
         if !self.message.is_empty() {
-            eprintln!("error: {}", self.message);
+            note(format_args!("error: {}", self.message));
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            note(format_args!("hint: {hint}"));
         }
     }
 }
@@ -122,14 +123,28 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// Prints an answer as text.
 pub fn text(answer: impl std::fmt::Display) {
     // A closed pipe is the reader's choice, not a fault.
-    let _ = writeln!(std::io::stdout(), "{answer}");
+    let _ = print(&format!("{answer}\n"));
 }
 
 /// Prints a piece of an answer at once, without a newline.
-pub fn piece(piece: &str) {
-    let mut out = std::io::stdout();
-    let _ = out.write_all(piece.as_bytes());
-    let _ = out.flush();
+///
+/// # Errors
+/// Nobody reads any more.
+pub fn piece(piece: &str) -> io::Result<()> {
+    print(piece)
+}
+
+fn print(words: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(shown(words, out.is_terminal()).as_bytes())?;
+    out.flush()
+}
+
+/// What a sandbox or a provider says, as it may be shown. On a terminal, control characters are commands
+/// (to set its title, the clipboard, what the next line seems to be), and none of theirs is carried out.
+fn shown(words: &str, on_terminal: bool) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if on_terminal && words.contains(obeyed) { words.replace(obeyed, "\u{fffd}").into() } else { words.into() }
 }
 
 /// Prints an answer as JSON, on many lines.
@@ -138,13 +153,23 @@ pub fn json(answer: &impl Serialize) {
 }
 
 /// Prints an answer as JSON, on one line.
-pub fn json_line(answer: &impl Serialize) {
-    text(serde_json::to_string(answer).unwrap_or_default());
+///
+/// # Errors
+/// Nobody reads any more.
+pub fn json_line(answer: &impl Serialize) -> io::Result<()> {
+    print(&(serde_json::to_string(answer)? + "\n"))
 }
 
 /// Prints what is not an answer, on standard error.
 pub fn note(note: impl std::fmt::Display) {
-    eprintln!("{note}");
+    ask(&format!("{note}\n"));
+}
+
+/// Prints what is to be answered on the same line, on standard error.
+pub fn ask(question: &str) {
+    let mut out = io::stderr();
+    // A closed pipe is the reader's choice, not a fault.
+    let _ = out.write_all(shown(question, out.is_terminal()).as_bytes());
 }
 
 /// One of our own words (a status, a role), as it stands in JSON.
@@ -154,7 +179,7 @@ pub fn word(value: &impl Serialize) -> String {
 
 /// Whether a person reads standard output.
 pub fn is_terminal() -> bool {
-    std::io::stdout().is_terminal()
+    io::stdout().is_terminal()
 }
 
 /// Prints rows under headings, or what to do when there are none.
@@ -170,5 +195,17 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>, when_empty: &str) {
     }
     for line in table.lines() {
         text(line.trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn a_terminal_is_not_commanded_by_what_a_sandbox_says() {
+        let words = "a\u{1b}]52;c;aGk=\u{7}b\r\n\tc\u{9b}2J";
+        assert_eq!(shown(words, true), "a\u{fffd}]52;c;aGk=\u{fffd}b\u{fffd}\n\tc\u{fffd}2J");
+        assert_eq!(shown(words, false), words, "a pipe gets it as it is");
     }
 }

@@ -21,6 +21,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Give a prompt to a provider's tool, and stream its answer.
 #[derive(Debug, Args)]
@@ -54,6 +55,8 @@ pub struct RunArgs {
 
 /// How often a broken stream is taken up again before giving up.
 const RESUMES: u32 = 5;
+/// How long Ctrl-C waits for the server.
+const CANCEL_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub async fn run(args: RunArgs, client: &Client, format: Format) -> Result<(), CliError> {
@@ -79,11 +82,31 @@ pub async fn run(args: RunArgs, client: &Client, format: Format) -> Result<(), C
 
     let request = client.request(Method::POST, "/runs").header("accept", "text/event-stream").json(&body);
     let mut follower = Follower { client, format, run: None, seq: 0, told: false, cancels: true };
+    let mut interrupts = interrupts();
+    let mut sent = std::pin::pin!(client.send(request));
     let response = tokio::select! {
-        response = client.send(request) => response?,
-        _ = tokio::signal::ctrl_c() => return Err(CliError::silent(exit::CTRL_C)),
+        response = &mut sent => response?,
+        _ = interrupts.recv() => {
+            // It may be accepted already: what it is called must be known to cancel it.
+            if let Ok(Ok(response)) = tokio::time::timeout(CANCEL_WITHIN, sent).await {
+                follower.run = run_of(&response);
+            }
+            return follower.cancel().await;
+        }
     };
-    follower.follow(response).await
+    follower.run = run_of(&response);
+    follower.follow(response, &mut interrupts).await
+}
+
+/// The run that the server says it has made.
+fn run_of(response: &Response) -> Option<String> {
+    let location = response.headers().get(reqwest::header::LOCATION)?.to_str().ok()?;
+    Some(location.rsplit('/').next()?.to_owned())
+}
+
+/// Hears Ctrl-C from now on, between two waits too.
+pub fn interrupts() -> Signal {
+    signal(SignalKind::interrupt()).expect("a process can listen for its signals")
 }
 
 fn read_prompt() -> Result<String, CliError> {
@@ -129,7 +152,7 @@ pub struct Follower<'a> {
 
 impl Follower<'_> {
     /// Prints the events of a stream, taken up again where it breaks, to the run's end.
-    pub async fn follow(&mut self, first: Response) -> Result<(), CliError> {
+    pub async fn follow(&mut self, first: Response, interrupts: &mut Signal) -> Result<(), CliError> {
         let mut response = first;
         let mut resumes = 0;
         loop {
@@ -139,7 +162,7 @@ impl Follower<'_> {
                     Ok(end) => return end,
                     Err(broken) => broken,
                 },
-                _ = tokio::signal::ctrl_c() => return self.cancel().await,
+                _ = interrupts.recv() => return self.cancel().await,
             };
             if self.seq > before {
                 resumes = 0;
@@ -153,7 +176,11 @@ impl Follower<'_> {
                 self.client.request(Method::GET, &format!("/runs/{run}/events")).header("last-event-id", self.seq);
             let send = || self.client.send(request.try_clone().expect("a request without a body"));
             let patience = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(5);
-            response = send.retry(patience).when(|error| error.status == exit::UNREACHABLE).await?;
+            let resumed = send.retry(patience).when(|error| error.status == exit::UNREACHABLE);
+            response = tokio::select! {
+                response = async { resumed.await } => response?,
+                _ = interrupts.recv() => return self.cancel().await,
+            };
         }
     }
 
@@ -168,23 +195,26 @@ impl Follower<'_> {
             };
             let Ok(event) = serde_json::from_str::<Event>(&event.data) else { continue };
             self.seq = event.seq;
-            if let Some(end) = self.print(&event).await {
-                return Ok(end);
+            match self.print(&event).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return Ok(end),
+                // Nobody reads any more. The run goes on, as it does for a client that leaves.
+                Err(_) => return Ok(Err(CliError::silent(exit::FAILED))),
             }
         }
         Ok(Err(CliError::failed("the stream ended before the run did").hint("`polydev runs` shows what became of it.")))
     }
 
-    /// Prints an event; how the command ends, if it was the last.
-    async fn print(&mut self, event: &Event) -> Option<Result<(), CliError>> {
+    /// Prints an event; how the command ends, if it was the last. `Err`: nobody reads any more.
+    async fn print(&mut self, event: &Event) -> std::io::Result<Option<Result<(), CliError>>> {
         if self.format == Format::StreamJson {
-            output::json_line(event);
+            output::json_line(event)?;
         }
         let text = self.format == Format::Text;
         match &event.body {
             EventBody::Queued { run_id } => self.run = Some(run_id.clone()),
             EventBody::Text { text: piece } if text => {
-                output::piece(piece);
+                output::piece(piece)?;
                 self.told = true;
             }
             EventBody::ToolCall { name, input, .. } if text => {
@@ -201,17 +231,17 @@ impl Follower<'_> {
             | EventBody::ToolResult { .. }
             | EventBody::Usage(_)
             | EventBody::Log { .. } => {}
-            EventBody::Completed { .. } => return Some(self.end().await),
+            EventBody::Completed { .. } => return Ok(Some(self.end().await)),
             EventBody::Failed { error } => {
                 let end = self.end().await;
-                return Some(end.and(Err(error.clone().into())));
+                return Ok(Some(end.and(Err(error.clone().into()))));
             }
             EventBody::Cancelled => {
                 let end = self.end().await;
-                return Some(end.and(Err(CliError::failed("the run was cancelled"))));
+                return Ok(Some(end.and(Err(CliError::failed("the run was cancelled")))));
             }
         }
-        None
+        Ok(None)
     }
 
     async fn end(&self) -> Result<(), CliError> {
@@ -233,8 +263,7 @@ impl Follower<'_> {
             output::text("");
         }
         if let Some(run) = self.run.as_ref().filter(|_| self.cancels) {
-            let request =
-                self.client.request(Method::POST, &format!("/runs/{run}/cancel")).timeout(Duration::from_secs(10));
+            let request = self.client.request(Method::POST, &format!("/runs/{run}/cancel")).timeout(CANCEL_WITHIN);
             match self.client.send(request).await {
                 Ok(_) => output::note("cancelled"),
                 Err(error) => output::note(format!("`{run}` may still run: {}", error.message)),

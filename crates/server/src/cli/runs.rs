@@ -4,7 +4,7 @@ use super::{
     client::Client,
     connect::segment,
     output::{self, CliError, Format},
-    run::Follower,
+    run::{Follower, interrupts},
 };
 use crate::api::{page::Page, runs::RunView};
 use clap::Args;
@@ -54,7 +54,9 @@ pub async fn list(args: RunsArgs, client: &Client, format: Format) -> Result<(),
 /// Prints a run's events from its start, and follows it to its end.
 pub async fn logs(run: &str, client: &Client, format: Format) -> Result<(), CliError> {
     let response = client.send(client.request(Method::GET, &format!("/runs/{}/events", segment(run)))).await?;
-    Follower { client, format, run: Some(run.to_owned()), seq: 0, told: false, cancels: false }.follow(response).await
+    Follower { client, format, run: Some(run.to_owned()), seq: 0, told: false, cancels: false }
+        .follow(response, &mut interrupts())
+        .await
 }
 
 /// Cancels a run.

@@ -24,6 +24,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let config = Arc::new(config);
     log(&config);
     app::make_data_dir(&config)?;
+    let _only = app::lock_data_dir(&config)?;
     let parts = app::parts(&config).await?;
     let (listener, address) = listen(&config).await?;
     let public_url = config.server.public_url(address);

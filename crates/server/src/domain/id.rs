@@ -7,6 +7,11 @@ pub fn new(prefix: &str) -> String {
     format!("{prefix}_{}", random::<10>())
 }
 
+/// Whether this could be an id. PostgreSQL refuses to look for what holds a U+0000.
+pub fn is_one(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 /// `N` random bytes as base32 in lower case.
 pub fn random<const N: usize>() -> String {
     let mut bytes = [0; N];

@@ -18,12 +18,15 @@ use super::{
 };
 use crate::providers::Tools;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use utoipa::ToSchema;
 
 /// The longest prompt, in bytes.
 pub const PROMPT_MAX: usize = 1024 * 1024;
 /// The largest file that can be given to a run, in bytes.
 pub const FILE_MAX: usize = 10 * 1024 * 1024;
+/// The most files that can be given to a run.
+pub const FILES_MAX: usize = 1000;
 /// The longest time a run may ask for, in seconds: a day.
 pub const TIMEOUT_MAX_S: i64 = 86_400;
 /// The most bytes of `metadata`, as JSON.
@@ -211,18 +214,31 @@ impl Wish {
                 return invalid(format!("`metadata` has more than {METADATA_MAX} bytes"));
             }
         }
+        if self.files.len() > FILES_MAX {
+            return invalid(format!("`files` has {} entries, at most {FILES_MAX} are allowed", self.files.len()));
+        }
+        let mut paths = HashSet::new();
         for (at, file) in self.files.iter().enumerate() {
             check_path(&file.path).or_else(|reason| invalid(format!("`files[{at}].path` {reason}")))?;
             if file.content.len() > FILE_MAX {
                 return invalid(format!("`files[{at}]` has more than {FILE_MAX} bytes"));
             }
-            if self.files[..at].iter().any(|earlier| earlier.path == file.path) {
+            if !paths.insert(file.path.as_str()) {
                 return invalid(format!("`files[{at}].path` stands there twice: `{}`", file.path));
+            }
+        }
+        for (at, file) in self.files.iter().enumerate() {
+            let mut folders = file.path.match_indices('/').map(|(end, _)| &file.path[..end]);
+            if let Some(folder) = folders.find(|folder| paths.contains(folder)) {
+                return invalid(format!("`files[{at}].path` lies in `{folder}`, which is a file"));
             }
         }
         Ok(())
     }
 }
+
+/// The longest name of a file that Linux takes, in bytes.
+const NAME_MAX: usize = 255;
 
 /// Refuses a path that could lead out of `/workspace`.
 fn check_path(path: &str) -> Result<(), String> {
@@ -231,6 +247,9 @@ fn check_path(path: &str) -> Result<(), String> {
     }
     if path.starts_with('/') || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(format!("must be relative, without `.`, `..` and empty parts: `{path}`"));
+    }
+    if path.split('/').any(|part| part.len() > NAME_MAX) {
+        return Err(format!("has a part of more than {NAME_MAX} bytes"));
     }
     Ok(())
 }

@@ -2,9 +2,17 @@
 
 use super::{blocking, standin};
 use crate::support::server::{Server, text};
+use polydev_server::store::{Store, sqlite_url};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+/// A run with empty files at these paths.
+fn files(paths: impl IntoIterator<Item = impl AsRef<str>>) -> Value {
+    let file = |path: &dyn AsRef<str>| json!({ "path": path.as_ref(), "content_base64": "" });
+    let files: Vec<Value> = paths.into_iter().map(|path| file(&path)).collect();
+    json!({ "provider": "claude", "prompt": "hi", "files": files })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_wrong_is_told_what_is() {
@@ -40,6 +48,10 @@ async fn a_request_that_is_wrong_is_told_what_is() {
             "invalid_request",
             "`files[0].content_base64`",
         ),
+        (files(["a", "a/b"]), 422, "invalid_request", "`files[1].path` lies in `a`"),
+        (files(["a", "a"]), 422, "invalid_request", "twice"),
+        (files([&"x".repeat(256)]), 422, "invalid_request", "`files[0].path`"),
+        (files((0..1001).map(|n| n.to_string())), 422, "invalid_request", "`files` has 1001"),
         (json!("hi"), 422, "invalid_request", "expected struct"),
     ];
     for (body, status, code, named) in cases {
@@ -67,6 +79,9 @@ async fn a_request_that_is_wrong_is_told_what_is() {
         ("/runs?limit=x", 400, "bad_limit"),
         ("/runs?cursor=%21", 400, "bad_cursor"),
         ("/runs/run_nothing", 404, "not_found"),
+        ("/runs/%00", 404, "not_found"),
+        ("/runs/%ff/events", 404, "not_found"),
+        ("/runs?cursor=MSAA", 400, "bad_cursor"),
         ("/nothing", 404, "not_found"),
         ("/providers/hal/models", 404, "not_found"),
     ] {
@@ -153,6 +168,11 @@ async fn a_server_that_cannot_start_says_why() {
             text(&out.stderr)
         );
 
+        let out = server.polydev(&["serve", "--listen", "127.0.0.1:0"]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(text(&out.stderr).contains("another server works in"), "{}", text(&out.stderr));
+        assert!(server.polydev(&["status"]).status.success(), "the first one is not disturbed");
+
         server.stop();
         let key = server.data_dir().join("master.key");
         let refused = |named: &str| {
@@ -209,4 +229,121 @@ async fn without_an_image_a_run_is_refused_with_what_to_do() {
     let error = response.json::<Value>().await.unwrap()["error"].clone();
     assert_eq!(error["code"], "image_missing");
     assert!(error["hint"].as_str().unwrap().contains("polydev image build"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_image_is_refused_with_what_to_do() {
+    let standin = standin().await;
+    let (server, _standin, images) = blocking(move || {
+        let images = tempfile::tempdir().unwrap();
+        // A record that is right, and a file that was cut off.
+        let record = fs::read(crate::support::server::images().join("cli.json")).unwrap();
+        let id = serde_json::from_slice::<Value>(&record).unwrap()["id"].as_str().unwrap().to_owned();
+        fs::write(images.path().join("cli.json"), &record).unwrap();
+        fs::write(images.path().join(format!("cli-{}.ext4", &id[..16])), "cut").unwrap();
+        let mut server = Server::start(&standin);
+        server.connect("claude");
+        server.stop();
+        server.images = Some(images.path().to_owned());
+        server.run();
+        (server, standin, images)
+    })
+    .await;
+    let body = json!({ "provider": "claude", "prompt": "hi" });
+    let said = async || {
+        let response = server.request(Method::POST, "/runs").json(&body).send().await.unwrap();
+        assert_eq!(response.status(), 503);
+        let error = response.json::<Value>().await.unwrap()["error"].clone();
+        assert_eq!(error["code"], "image_missing", "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("polydev image build"), "{error}");
+        error["message"].as_str().unwrap().to_owned()
+    };
+    let message = said().await;
+    assert!(message.contains("3 bytes of"), "{message}");
+
+    // The right length, and nothing but holes.
+    let record: Value = serde_json::from_slice(&fs::read(images.path().join("cli.json")).unwrap()).unwrap();
+    let file = images.path().join(format!("cli-{}.ext4", &record["id"].as_str().unwrap()[..16]));
+    fs::File::options().write(true).open(file).unwrap().set_len(record["size"].as_u64().unwrap()).unwrap();
+    let message = said().await;
+    assert!(message.contains("does not begin as it should"), "{message}");
+    let ready = reqwest::get(format!("{}/readyz", server.url)).await.unwrap();
+    assert_eq!(ready.status(), 503, "and the server says that it is not ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_cannot_be_used_is_refused() {
+    let standin = standin().await;
+    blocking(move || {
+        let mut server = Server::start(&standin);
+        server.connect("claude");
+        server.stop();
+        let refused = |named: &[&str]| {
+            let out = server.polydev(&["serve"]);
+            assert_eq!(out.status.code(), Some(1), "{named:?}");
+            for named in named {
+                assert!(text(&out.stderr).contains(named), "{named}: {}", text(&out.stderr));
+            }
+        };
+        let (key, aside) = (server.data_dir().join("master.key"), server.data_dir().join("aside"));
+        fs::rename(&key, &aside).unwrap();
+        refused(&["master.key"]);
+        assert!(!key.exists(), "no other key is made over what is sealed");
+        fs::rename(&aside, &key).unwrap();
+
+        let url = sqlite_url(&server.data_dir().join("polydev.db"));
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     VALUES (9999, 'from the future', TRUE, X'00', 0)";
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let store = Store::open(&url).await.unwrap();
+            sqlx::query(newer).execute(store.write()).await.unwrap();
+            store.close().await;
+        });
+        refused(&["is of version 9999", "start the newer polydev again"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_lacks_what_sandboxes_need_is_told() {
+    let standin = standin().await;
+    blocking(move || {
+        let mut server = Server::start(&standin);
+        server.stop();
+        for args in [&["serve"][..], &["doctor"]] {
+            // Its own view of the files: in it, what the runtimes are called by cannot be run.
+            let hide = "for name in crun runc; do for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin; do \
+                        if [ -e $dir/$name ]; then mount --bind /dev/null $dir/$name; fi; done; done; exec timeout 30 \"$@\"";
+            let polydev = server.command(args);
+            let mut hidden = Command::new("unshare");
+            hidden.args(["--mount", "sh", "-ec", hide, "sh"]).arg(polydev.get_program()).args(polydev.get_args());
+            hidden.env_clear().envs(polydev.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            let out = hidden.output().unwrap();
+            assert_eq!(out.status.code(), Some(1), "{args:?}");
+            let said = text(&out.stdout) + &text(&out.stderr);
+            assert!(said.contains("crun") && said.contains("apt install crun"), "{args:?}: {said}");
+        }
+
+        // Somebody who is not root, and can neither read this build nor write our folders.
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let polydev = place.path().join("polydev");
+        fs::copy(env!("CARGO_BIN_EXE_polydev"), &polydev).unwrap();
+        for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["doctor"]] {
+            let out = Command::new("timeout")
+                .args(["30", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+                .arg(&polydev)
+                .args(args)
+                .env_clear()
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                .env("HOME", place.path())
+                .output()
+                .unwrap();
+            assert_eq!(out.status.code(), Some(1), "{args:?}: {}", text(&out.stderr));
+            let said = text(&out.stdout) + &text(&out.stderr);
+            assert!(said.contains("root"), "{args:?}: {said}");
+        }
+    })
+    .await;
 }

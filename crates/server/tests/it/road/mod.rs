@@ -4,6 +4,9 @@
 mod bad_input;
 mod crash;
 mod faults;
+mod large;
+mod postgres;
+mod terminal;
 
 use crate::support::server::{Server, text};
 use futures_util::StreamExt;
