@@ -178,7 +178,7 @@ impl Follower<'_> {
             let patience = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(5);
             let resumed = send.retry(patience).when(|error| error.status == exit::UNREACHABLE);
             response = tokio::select! {
-                response = async { resumed.await } => response?,
+                response = resumed.into_future() => response?,
                 _ = interrupts.recv() => return self.cancel().await,
             };
         }
