@@ -34,6 +34,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::Instant,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -58,64 +59,89 @@ struct Through {
 #[tokio::main]
 async fn main() -> Result<()> {
     let pairs: usize = std::env::var("POLYDEV_BENCH_PAIRS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
-    let standin = Standin::start(Options::default()).await?;
+    let standin = Arc::new(Standin::start(Options::default()).await?);
     let root = BareRoot::new(&standin)?;
-    let (server, standin) = tokio::task::spawn_blocking(move || {
-        let server = Server::start_with(&standin, "[pool]\ncli = 0\n");
-        for provider in ["claude", "codex", "gemini"] {
-            server.connect(provider);
-        }
-        (server, standin)
-    })
-    .await?;
-    let idle_mib = resident_mib(server.pid())?;
+    let cores = std::thread::available_parallelism()?.get();
 
-    let mut figures = serde_json::Map::new();
-    println!("{:<34}{:>10}{:>10}{:>10}{:>10}", "", "bare", "polydev", "p95", "yardstick");
-    for provider in ["claude", "codex", "gemini"] {
-        // Once each, so that both find the tool in the page cache.
-        bare(provider, &root, &standin).await?;
-        through(provider, &server).await?;
-        let (mut bares, mut throughs) = (Vec::new(), Vec::new());
-        for pair in 0..pairs {
-            // Each goes first as often as the other.
-            if pair % 2 == 0 {
-                bares.push(bare(provider, &root, &standin).await?);
-                throughs.push(through(provider, &server).await?);
-            } else {
-                throughs.push(through(provider, &server).await?);
-                bares.push(bare(provider, &root, &standin).await?);
-            }
-        }
-        figures.insert(provider.into(), report(provider, &bares, &throughs));
-    }
-    let after_mib = resident_mib(server.pid())?;
-    println!("{:<34}{:>10}{:>10.1}{:>10}{:>10}", "server, idle (MiB resident)", "", idle_mib, "", "≤ 40");
-    println!("{:<34}{:>10}{:>10.1}{:>10}{:>10}", "server, after all runs (MiB)", "", after_mib, "", "");
+    // The same processors for both: what Polydev adds. Then its default limit: what people get.
+    let same = series(&root, &standin, cores, pairs, "as many processors as the bare tool").await?;
+    let default = series(&root, &standin, 1, pairs.div_ceil(3), "the default limit, one processor").await?;
 
     let result = json!({
         "at": jiff::Timestamp::now().to_string(),
-        "cores": std::thread::available_parallelism()?.get(),
+        "cores": cores,
         "kernel": fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
         "pairs": pairs,
         "prompt": PROMPT,
         "unit": "ms",
         "harness_ms_taken_off_the_bare_tool": root.harness_ms,
-        "runs_cold": figures,
-        "server_idle_mib": idle_mib,
-        "server_after_mib": after_mib,
+        "runs_cold": same,
+        "runs_cold_with_one_processor": default,
     });
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench/road.json");
     fs::write(&file, serde_json::to_string_pretty(&result)? + "\n")?;
-    tokio::task::spawn_blocking(move || drop(server)).await?;
     Ok(())
+}
+
+/// Pairs of runs of every provider, the sandboxes limited to `cpus`.
+async fn series(
+    root: &BareRoot,
+    standin: &Arc<Standin>,
+    cpus: usize,
+    pairs: usize,
+    title: &str,
+) -> Result<serde_json::Value> {
+    let config = format!("[pool]\ncli = 0\n\n[sandbox.cli]\ncpus = {cpus}\n");
+    let for_server = standin.clone();
+    let server = tokio::task::spawn_blocking(move || {
+        let server = Server::start_with(&for_server, &config);
+        for provider in ["claude", "codex", "gemini"] {
+            server.connect(provider);
+        }
+        server
+    })
+    .await?;
+    let idle_mib = resident_mib(server.pid())?;
+    println!(
+        "\n{:<44}{:>10}{:>10}{:>10}{:>12}",
+        format!("{title} ({pairs} pairs)"),
+        "bare",
+        "polydev",
+        "p95",
+        "yardstick"
+    );
+    let mut figures = serde_json::Map::new();
+    for provider in ["claude", "codex", "gemini"] {
+        // Once each, so that both find the tool in the page cache.
+        bare(provider, root, standin).await?;
+        through(provider, &server).await?;
+        let (mut bares, mut throughs) = (Vec::new(), Vec::new());
+        for pair in 0..pairs {
+            // Each goes first as often as the other.
+            if pair % 2 == 0 {
+                bares.push(bare(provider, root, standin).await?);
+                throughs.push(through(provider, &server).await?);
+            } else {
+                throughs.push(through(provider, &server).await?);
+                bares.push(bare(provider, root, standin).await?);
+            }
+        }
+        figures.insert(provider.into(), report(provider, &bares, &throughs));
+    }
+    let after_mib = resident_mib(server.pid())?;
+    println!("{:<44}{:>10}{:>10.1}{:>10}{:>12}", "server, idle (MiB resident)", "", idle_mib, "", "≤ 40");
+    println!("{:<44}{:>10}{:>10.1}", "server, after these runs (MiB resident)", "", after_mib);
+    figures.insert("server_idle_mib".into(), json!(idle_mib));
+    figures.insert("server_after_mib".into(), json!(after_mib));
+    tokio::task::spawn_blocking(move || drop(server)).await?;
+    Ok(figures.into())
 }
 
 /// Prints a provider's rows, and gives them as JSON.
 fn report(provider: &str, bares: &[Took], throughs: &[Through]) -> serde_json::Value {
     let spawned = Figures::of(throughs.iter().map(|t| t.spawned));
     println!(
-        "{:<34}{:>10}{:>10.1}{:>10.1}{:>10}",
+        "{:<44}{:>10}{:>10.1}{:>10.1}{:>12}",
         format!("{provider}: accepted → spawned"),
         "",
         spawned.median,
@@ -137,15 +163,15 @@ fn report(provider: &str, bares: &[Took], throughs: &[Through]) -> serde_json::V
         let (bare, through) = (Figures::of(bare.into_iter()), Figures::of(through.into_iter()));
         let ratio = through.median / bare.median;
         println!(
-            "{:<34}{:>10.1}{:>10.1}{:>10.1}",
+            "{:<44}{:>10.1}{:>10.1}{:>10.1}",
             format!("{provider}: {name}"),
             bare.median,
             through.median,
             through.p95
         );
         println!(
-            "{:<34}{:>10}{:>10}{:>10}{:>10}",
-            "  added, paired",
+            "{:<44}{:>10}{:>10}{:>10}{:>12}",
+            format!("  added, paired (medians ×{ratio:.2})"),
             "",
             format!("{:+.1}", added.mean),
             format!("±{:.1}", added.error),

@@ -12,7 +12,10 @@ pub mod runs;
 pub mod sse;
 
 use crate::{control::Runs, domain::failure::Code, store::Store, vault::Vault};
-use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use axum::{
+    http::header,
+    routing::get,Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use bytes::Bytes;
 use error::ApiError;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -85,8 +88,12 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
     let (routes, document) = api().split_for_parts();
-    let docs = utoipa_swagger_ui::SwaggerUi::new("/docs").url("/api/v1/openapi.json", document);
+    let json = Bytes::from(serde_json::to_vec(&document).expect("a document has string keys"));
+    // The page brings its own copy: it is static, as the app is. What lies under `/api` takes a key.
+    let docs = utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document);
+    let served = async move |_: extract::Auth| ([(header::CONTENT_TYPE, "application/json")], json.clone());
     routes
+        .route("/api/v1/openapi.json", get(served))
         .merge(docs)
         .fallback(async || {
             ApiError::new(Code::NotFound, "there is nothing at this path")

@@ -89,6 +89,20 @@ async fn a_request_that_is_wrong_is_told_what_is() {
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], code, "{path}");
     }
+    let open = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/health", 200),
+        ("/docs/", 200),
+        ("/api/v1/openapi.json", 401),
+        ("/api/v1/runs", 401),
+    ] {
+        let response = open.get(format!("{}{path}", server.url)).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path} without a key");
+    }
+    let document: Value = server.request(Method::GET, "/openapi.json").send().await.unwrap().json().await.unwrap();
+    assert!(document["paths"]["/api/v1/runs"]["post"].is_object());
     let foreign = server.request(Method::GET, "/me").header("host", "evil.example").send().await.unwrap();
     assert_eq!(foreign.status(), 421);
     for key in ["", "pdv_nonsense"] {
