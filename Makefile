@@ -51,7 +51,8 @@ soak: image ## What is too heavy for every day: ignored tests, many more random 
 
 bench: image ## Polydev against the bare tool; the figures go to bench/
 	@scripts/setup sandbox
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes' \
+	@# In a mount namespace of its own: what it mounts goes with it, however it ends.
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes unshare --mount' \
 		cargo bench --package polydev-server --bench road
 
 lint: lint-fast ## Everything that can be said of the code without running it

@@ -12,9 +12,7 @@ pub mod runs;
 pub mod sse;
 
 use crate::{control::Runs, domain::failure::Code, store::Store, vault::Vault};
-use axum::{
-    http::header,
-    routing::get,Router, extract::DefaultBodyLimit, middleware, response::IntoResponse};
+use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse, routing::get};
 use bytes::Bytes;
 use error::ApiError;
 use std::sync::Arc;
