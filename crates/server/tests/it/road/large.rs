@@ -10,7 +10,9 @@ async fn server() -> (Server, polydev_standin::Standin) {
     let standin = standin().await;
     blocking(move || {
         let server = Server::start(&standin);
-        server.connect("claude");
+        for provider in ["claude", "codex"] {
+            server.connect(provider);
+        }
         (server, standin)
     })
     .await
@@ -20,20 +22,25 @@ async fn server() -> (Server, polydev_standin::Standin) {
 async fn a_prompt_of_1_mib_goes_in_and_its_echo_comes_out() {
     let (server, _standin) = server().await;
     // Words, quotes, characters of every length: nothing on the way may cut or change them.
-    let words = "a \"quoted\" \\ word, \u{e9}\u{20ac}\u{1f600}; ";
-    let said = words.repeat(PROMPT_MAX / words.len() - 1);
+    // And no two alike, so that a piece which is left out or comes twice shows.
+    let mut said = String::new();
+    for n in 0.. {
+        let more = format!("{:x} \"quoted\" \\ word, \u{e9}\u{20ac}\u{1f600}; ", n * 2_654_435_761_u64);
+        if said.len() + more.len() + "echo ".len() > PROMPT_MAX {
+            break;
+        }
+        said += &more;
+    }
     let said = said.trim_end();
-    let all = events(&server, json!({ "provider": "claude", "prompt": format!("echo {said}") })).await;
-    sound(&all);
-    assert!(matches!(all[all.len() - 1].body, EventBody::Completed { .. }), "{:?}", all[all.len() - 1]);
-    let answer = answer(&all);
-    assert!(
-        answer == said,
-        "{} bytes of {}: …{}",
-        answer.len(),
-        said.len(),
-        &answer[answer.len().saturating_sub(80)..]
-    );
+    for provider in ["claude", "codex"] {
+        let all = events(&server, json!({ "provider": provider, "prompt": format!("echo {said}") })).await;
+        sound(&all);
+        let end = &all[all.len() - 1].body;
+        assert!(matches!(end, EventBody::Completed { .. }), "{provider}: {end:?}");
+        let answer = answer(&all);
+        let tail = answer.char_indices().rev().take(40).last().map_or("", |(at, _)| &answer[at..]);
+        assert!(answer == said, "{provider}: {} bytes of {}: …{tail}", answer.len(), said.len());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
