@@ -1,0 +1,1 @@
+//! Chores of the project. For now its tests alone, which hold the structure: `tests/`.
