@@ -40,7 +40,8 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
     };
     let mut sandbox = Sandbox::new(inner.driver.clone(), sandbox);
     let mut said = Said::default();
-    let deadline = Instant::now() + Duration::from_secs(run.timeout_s as u64);
+    let started = Instant::now();
+    let deadline = started + Duration::from_secs(run.timeout_s as u64);
     // A panic is a fault of ours at one tool's words: the run ends, its sandbox goes, the server stays.
     let answer = AssertUnwindSafe(answer(inner, &run, &mut sandbox, &mut said)).catch_unwind();
     let result = tokio::select! {
@@ -67,11 +68,10 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
         },
         Err(Stop::Stopped) => End::Cancelled { text, usage },
     };
-    if let End::Failed { error, .. } = &end {
-        tracing::info!(run = run.id, code = ?error.code, message = error.message, "a run failed");
-        if error.code == Code::NeedsReconnect {
-            mark_needs_reconnect(inner, &run, version, error).await;
-        }
+    if let End::Failed { error, .. } = &end
+        && error.code == Code::NeedsReconnect
+    {
+        mark_needs_reconnect(inner, &run, version, error).await;
     }
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
     let cancelled = matches!(end, End::Cancelled { .. });
@@ -82,6 +82,14 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
     if !cancelled {
         destroy(inner, &mut sandbox).await;
     }
+    // The words of a failure may be the provider's, and hold what they were asked: they are in the row.
+    let (status, code) = match &end {
+        End::Completed { .. } => ("completed", None),
+        End::Failed { error, .. } => ("failed", Some(error.code)),
+        End::Cancelled { .. } => ("cancelled", None),
+    };
+    let took_ms = started.elapsed().as_millis() as u64;
+    tracing::info!(run = run.id, provider = run.provider, status, ?code, took_ms, sandbox = %sandbox.id(), "a run ended");
 }
 
 async fn finish(inner: &Inner, run: &str, end: &End) {
