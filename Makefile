@@ -22,12 +22,11 @@ build:
 	@scripts/setup build
 	cargo build --workspace
 
-image: build ## Build the image that sandboxes are made from (nothing, if it is there)
-	@scripts/setup image
+image: build ## Build the image that sandboxes are made from, and prove it in one (nothing, if it is there)
+	@scripts/setup image sandbox
 	scripts/as-root 'making an image' $(POLYDEV) image build cli
 
 run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
-	@scripts/setup sandbox
 	@echo
 	@echo 'The server starts. In another terminal, in this folder:'
 	@echo '  $(SUDO)$(POLYDEV) --data-dir $(DEV_DATA) user create you@example.com'
@@ -38,19 +37,17 @@ run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
 	scripts/as-root 'making sandboxes' $(POLYDEV) --data-dir $(DEV_DATA) serve
 
 demo: image ## The whole story, offline, with a stand-in for the providers
-	@scripts/setup sandbox
 	scripts/as-root 'making sandboxes' scripts/demo
 
 test: image ## All tests
-	@scripts/setup sandbox test
+	@scripts/setup test
 	scripts/test
 
 soak: image ## What is too heavy for every day: ignored tests, many more random cases
-	@scripts/setup sandbox test
+	@scripts/setup test
 	PROPTEST_CASES=20000 scripts/test -- --include-ignored
 
 bench: image ## Polydev against the bare tool; the figures go to bench/
-	@scripts/setup sandbox
 	@# In a mount namespace of its own: what it mounts goes with it, however it ends.
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes unshare --mount' \
 		cargo bench --package polydev-server --bench road
