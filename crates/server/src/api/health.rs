@@ -3,9 +3,12 @@
 use super::App;
 use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How long a dependency may take before it counts as not answering.
+const WITHIN: Duration = Duration::from_secs(3);
 
 /// What is served here, at the root.
 pub fn router() -> OpenApiRouter<App> {
@@ -63,6 +66,6 @@ async fn health(app: State<App>) -> (StatusCode, Json<Health>) {
 
 async fn timed(name: &str, check: impl AsyncFnOnce() -> bool) -> Dependency {
     let started = Instant::now();
-    let ok = check().await;
+    let ok = tokio::time::timeout(WITHIN, check()).await.unwrap_or(false);
     Dependency { name: name.into(), ok, latency_ms: (started.elapsed().as_secs_f64() * 1e6).round() / 1e3 }
 }

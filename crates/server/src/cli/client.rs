@@ -56,7 +56,11 @@ impl Client {
             })?),
             Ok(Err(_)) | Err(_) => None,
         };
-        let url = env.get("POLYDEV_URL").map(str::to_owned).or_else(|| saved.as_ref().map(|saved| saved.url.clone()));
+        let named = env.get("POLYDEV_URL");
+        // A saved key is for the server that it was saved with, and is sent to no other.
+        let same = |saved: &Saved| named.is_none_or(|url| Url::parse(url).ok() == Url::parse(&saved.url).ok());
+        let saved = saved.filter(same);
+        let url = named.map(str::to_owned).or_else(|| saved.as_ref().map(|saved| saved.url.clone()));
         let key = env.get("POLYDEV_API_KEY").map(str::to_owned).or_else(|| saved.map(|saved| saved.api_key));
         let key = key.ok_or_else(|| {
             CliError::new(exit::BAD_KEY, "there is no API key")

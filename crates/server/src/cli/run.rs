@@ -169,9 +169,9 @@ impl Follower<'_> {
             }
             resumes += 1;
             let Some(run) = self.run.clone().filter(|_| resumes <= RESUMES) else {
-                return Err(self.client.unreachable(&broken));
+                return Err(broken);
             };
-            tracing::debug!(%broken, resumes, "the stream broke; taking it up again");
+            tracing::debug!(broken = broken.message, resumes, "the stream broke; taking it up again");
             let request =
                 self.client.request(Method::GET, &format!("/runs/{run}/events")).header("last-event-id", self.seq);
             let send = || self.client.send(request.try_clone().expect("a request without a body"));
@@ -185,12 +185,14 @@ impl Follower<'_> {
     }
 
     /// Reads a stream to the run's end; `Err` when it breaks before.
-    async fn read(&mut self, response: Response) -> Result<Result<(), CliError>, reqwest::Error> {
+    async fn read(&mut self, response: Response) -> Result<Result<(), CliError>, CliError> {
         let mut events = response.bytes_stream().eventsource();
         while let Some(event) = events.next().await {
             let event = match event {
                 Ok(event) => event,
-                Err(eventsource_stream::EventStreamError::Transport(error)) => return Err(error),
+                Err(eventsource_stream::EventStreamError::Transport(error)) => {
+                    return Err(self.client.unreachable(&error));
+                }
                 Err(error) => return Ok(Err(CliError::failed(format!("the server's stream cannot be read: {error}")))),
             };
             let Ok(event) = serde_json::from_str::<Event>(&event.data) else { continue };
@@ -202,7 +204,8 @@ impl Follower<'_> {
                 Err(_) => return Ok(Err(CliError::silent(exit::FAILED))),
             }
         }
-        Ok(Err(CliError::failed("the stream ended before the run did").hint("`polydev runs` shows what became of it.")))
+        // A proxy on the way may end what it finds too long.
+        Err(CliError::failed("the stream ended before the run did").hint("`polydev runs` shows what became of it."))
     }
 
     /// Prints an event; how the command ends, if it was the last. `Err`: nobody reads any more.

@@ -95,3 +95,27 @@ async fn a_key_that_no_request_can_carry_is_a_bad_key() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_key_is_sent_to_its_own_server_alone() {
+    let standin = standin().await;
+    blocking(move || {
+        let mut server = Server::start(&standin);
+        let out = server.polydev(&["login"]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        // Saved: neither address nor key need be said.
+        server.key = String::new();
+        let out = server.command(&["status"]).env_remove("POLYDEV_URL").output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        // Another address, and somebody who listens there.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let elsewhere = format!("http://{}", listener.local_addr().unwrap());
+        let out = server.command(&["status"]).env("POLYDEV_URL", &elsewhere).output().unwrap();
+        assert_eq!(out.status.code(), Some(5), "{}", text(&out.stderr));
+        assert!(listener.accept().is_err(), "nobody has called");
+        assert!(server.polydev(&["logout"]).status.success());
+        assert_eq!(server.command(&["status"]).env_remove("POLYDEV_URL").output().unwrap().status.code(), Some(5));
+    })
+    .await;
+}
