@@ -70,7 +70,7 @@ async fn main() -> Result<()> {
     let result = json!({
         "at": jiff::Timestamp::now().to_string(),
         "cores": cores,
-        "kernel": fs::read_to_string("/proc/sys/kernel/osrelease")?.trim(),
+        "kernel": fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().split('-').next(),
         "pairs": pairs,
         "prompt": PROMPT,
         "unit": "ms",
