@@ -95,7 +95,32 @@ impl From<Failure> for CliError {
         let status = match failure.code {
             Code::NotConnected | Code::NeedsReconnect => exit::NOT_CONNECTED,
             Code::Unauthenticated => exit::BAD_KEY,
-            _ => exit::FAILED,
+            Code::Forbidden
+            | Code::NotFound
+            | Code::InvalidRequest
+            | Code::BadCursor
+            | Code::BadLimit
+            | Code::Conflict
+            | Code::LoginDisabled
+            | Code::IdempotencyConflict
+            | Code::IdempotencyInProgress
+            | Code::ConversationBusy
+            | Code::NotReady
+            | Code::Gone
+            | Code::RateLimited
+            | Code::QueueFull
+            | Code::ProviderUnavailable
+            | Code::Timeout
+            | Code::Stalled
+            | Code::ToolCrashed
+            | Code::Interrupted
+            | Code::OutOfMemory
+            | Code::DiskFull
+            | Code::ImageMissing
+            | Code::DriverUnavailable
+            | Code::Unsupported
+            | Code::NotYet
+            | Code::Internal => exit::FAILED,
         };
         let message = match &failure.request_id {
             Some(id) if failure.code == Code::Internal => format!("{} (request `{id}`)", failure.message),

@@ -1,6 +1,6 @@
 //! Each bad input has an error of its own, and nothing is lost.
 
-use super::{blocking, standin};
+use super::{blocking, connected, standin};
 use crate::support::server::{Server, text};
 use polydev_server::store::{Store, sqlite_url};
 use reqwest::{Method, StatusCode};
@@ -16,13 +16,7 @@ fn files(paths: impl IntoIterator<Item = impl AsRef<str>>) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_wrong_is_told_what_is() {
-    let standin = standin().await;
-    let (server, _standin) = blocking(move || {
-        let server = Server::start(&standin);
-        server.connect("claude");
-        (server, standin)
-    })
-    .await;
+    let (server, _standin) = connected("").await;
     let cases = [
         (json!({ "provider": "hal", "prompt": "hi" }), 404, "not_found", "`hal`"),
         (json!({ "provider": "codex", "prompt": "hi" }), 409, "not_connected", "Codex"),

@@ -1,6 +1,6 @@
 //! What goes wrong at the provider, and how the run says so.
 
-use super::{answer, blocking, events, sound, standin};
+use super::{answer, blocking, connected, events, sound};
 use crate::support::server::{Server, text};
 use polydev_server::domain::{event::EventBody, failure::Code};
 use polydev_standin::{Options, Standin};
@@ -8,13 +8,7 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_the_provider_end_a_run_with_their_code() {
-    let standin = standin().await;
-    let (server, _standin) = blocking(move || {
-        let server = Server::start_with(&standin, "[runs]\nstall_s = 20\n");
-        server.connect("claude");
-        (server, standin)
-    })
-    .await;
+    let (server, _standin) = connected("[runs]\nstall_s = 20\n").await;
     for (fault, code) in [
         ("429", Code::RateLimited),
         ("500", Code::ProviderUnavailable),
@@ -50,13 +44,7 @@ async fn faults_of_the_provider_end_a_run_with_their_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_provider_is_waited_for_and_a_deadline_is_kept() {
-    let standin = standin().await;
-    let (server, _standin) = blocking(move || {
-        let server = Server::start(&standin);
-        server.connect("claude");
-        (server, standin)
-    })
-    .await;
+    let (server, _standin) = connected("").await;
     let all = events(&server, json!({ "provider": "claude", "prompt": "[fault:slow 200] count to 5" })).await;
     assert_eq!(answer(&all), "1 2 3 4 5");
     let all =

@@ -20,6 +20,17 @@ async fn standin() -> Standin {
     Standin::start(Options::default()).await.unwrap()
 }
 
+/// A server that claude is connected to, with these lines in its configuration, and the stand-in behind it.
+async fn connected(config: &'static str) -> (Server, Standin) {
+    let standin = standin().await;
+    blocking(move || {
+        let server = Server::start_with(&standin, config);
+        server.connect("claude");
+        (server, standin)
+    })
+    .await
+}
+
 /// Runs what blocks beside the stand-in, which needs this runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
@@ -136,13 +147,7 @@ async fn the_answer_streams_in_pieces_over_sse() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_root_is_the_image_and_the_tool_works_in_it() {
-    let standin = standin().await;
-    let (server, _standin) = blocking(move || {
-        let server = Server::start(&standin);
-        server.connect("claude");
-        (server, standin)
-    })
-    .await;
+    let (server, _standin) = connected("").await;
     let all = events(
         &server,
         json!({
@@ -172,13 +177,7 @@ async fn the_root_is_the_image_and_the_tool_works_in_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_answers_with_the_ended_run() {
-    let standin = standin().await;
-    let (server, _standin) = blocking(move || {
-        let server = Server::start(&standin);
-        server.connect("claude");
-        (server, standin)
-    })
-    .await;
+    let (server, _standin) = connected("").await;
     let body = json!({ "provider": "claude", "prompt": "What is 2+2?", "metadata": { "ticket": 7 } });
     let response = server.request(Method::POST, "/runs?wait=true").json(&body).send().await.unwrap();
     assert_eq!(response.status(), 200);
