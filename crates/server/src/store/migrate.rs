@@ -10,6 +10,7 @@ use sqlx::{
 const MIGRATIONS: &[(&str, &str)] = &[
     ("people", include_str!("../../../../migrations/0001_people.sql")),
     ("runs", include_str!("../../../../migrations/0002_runs.sql")),
+    ("runs that last", include_str!("../../../../migrations/0003_runs_that_last.sql")),
 ];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.

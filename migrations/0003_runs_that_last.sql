@@ -1,0 +1,41 @@
+-- What a run needs to outlive its server, what it leaves behind, and answers that are given twice.
+
+-- JSON of `control::progress::Progress`: how far the tool's words are stored
+ALTER TABLE runs ADD COLUMN progress TEXT;
+-- how often a sandbox was made for it
+ALTER TABLE runs ADD COLUMN attempts BIGINT NOT NULL DEFAULT 0;
+
+-- What a run made or changed in /workspace.
+CREATE TABLE run_outputs (
+    run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    content BYTEA NOT NULL,
+    PRIMARY KEY (run_id, path)
+);
+
+-- The tail of what its first process printed, kept when it is destroyed.
+ALTER TABLE sandboxes ADD COLUMN console BYTEA;
+-- JSON: the names that it reached, and bytes
+ALTER TABLE sandboxes ADD COLUMN network TEXT;
+CREATE INDEX sandboxes_of_user ON sandboxes (user_id, created_at, id);
+CREATE INDEX sandboxes_of_run ON sandboxes (run_id);
+
+-- Answers to requests with an `Idempotency-Key`, for 24 hours.
+CREATE TABLE idempotency_keys (
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- method and path
+    endpoint TEXT NOT NULL,
+    key TEXT NOT NULL,
+    -- SHA-256 of the query and the body
+    request_hash BYTEA NOT NULL,
+    -- the run that it made, written with that run
+    run_id TEXT,
+    -- null until it is answered
+    status BIGINT,
+    headers TEXT,
+    body BYTEA,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, endpoint, key)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
