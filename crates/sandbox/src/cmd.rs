@@ -271,17 +271,20 @@ pub fn run_blocking(cmd: Cmd) -> Result<Output, CmdError> {
 }
 
 /// Runs a program to its end from a plain thread, whose namespaces it gets,
-/// with `stdin` and `output` for itself and what it leaves running. The kernel
-/// kills it if this process ends before it does.
+/// with `stdin` and `output` for itself and what it leaves running, in a control
+/// `group` if there is one. The kernel kills it if this process ends before it does.
 ///
 /// # Errors
 /// As [`run`]; what it printed is in `output`.
-pub(crate) fn run_handing_over(cmd: &Cmd, stdin: OwnedFd, output: File) -> Result<(), CmdError> {
+pub(crate) fn run_handing_over(cmd: &Cmd, stdin: OwnedFd, output: File, group: Option<File>) -> Result<(), CmdError> {
     let failed = |error| CmdError::Start { program: cmd.name(), error };
     let wait = async {
         let mut command = cmd.command();
         command.stdin(stdin).stdout(output.try_clone().map_err(failed)?).stderr(output).kill_on_drop(true);
         sys::die_with_parent_thread(&mut command);
+        if let Some(group) = group {
+            sys::join_group(&mut command, group);
+        }
         let mut child = cmd.spawn(command)?;
         let status = tokio::time::timeout(cmd.timeout, child.wait())
             .await

@@ -140,6 +140,18 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// A PEM file with CA certificates that the sandbox trusts beside those of its image.
     pub ca_file: Option<PathBuf>,
+    /// How its making ranks beside what runs already.
+    pub priority: Priority,
+}
+
+/// How the making of a sandbox ranks. Once they are made, all are alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Somebody waits for it.
+    #[default]
+    Normal,
+    /// Nobody waits for it: it gives way to all that runs. A driver without limits makes no difference.
+    Background,
 }
 
 /// What a sandbox may use.

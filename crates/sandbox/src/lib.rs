@@ -7,12 +7,13 @@ pub mod driver;
 pub mod drivers;
 pub mod egress;
 pub mod guest;
+pub mod host;
 pub mod image;
 pub mod machine;
 mod sandbox;
 mod sys;
 
-pub use driver::{Capabilities, Driver, DriverError, Observed, Phase, Probe, SandboxId, SandboxSpec, Stream};
+pub use driver::{Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stream};
 pub use guest::Guest;
 pub use polydev_proto as proto;
 pub use sandbox::{Sandbox, StartError, StartFault};

@@ -9,6 +9,9 @@ use std::{sync::Arc, time::Duration};
 
 /// How long a sandbox may take to be made, and its agent to answer then.
 const WITHIN: Duration = Duration::from_secs(30);
+/// How long the agent of one that was made earlier may take to answer. It takes a fraction of a
+/// millisecond; somebody waits, and another sandbox is made sooner than this.
+const STILL_THERE_WITHIN: Duration = Duration::from_secs(1);
 /// How much of the console is kept of one that broke.
 const CONSOLE_TAIL: usize = 4096;
 
@@ -49,6 +52,9 @@ pub enum StartFault {
     /// It took too long.
     #[error("it took longer than {} s", WITHIN.as_secs())]
     Timeout,
+    /// It was made earlier, and its agent no longer answers in time.
+    #[error("its agent did not answer within {} s", STILL_THERE_WITHIN.as_secs())]
+    Silent,
 }
 
 impl Sandbox {
@@ -74,16 +80,34 @@ impl Sandbox {
         if self.state == State::Ready {
             return Ok(self.guest.clone());
         }
-        Err(StartError {
-            id: self.id().clone(),
-            fault: self.broke.take().unwrap_or(StartFault::Create(DriverError::Gone(self.id().clone()))),
-            console: String::from_utf8_lossy(&self.console).trim().to_owned(),
-        })
+        Err(self.start_error())
+    }
+
+    /// Its agent, if one that was started earlier still answers. If it does not, it is destroyed.
+    pub async fn still_there(&mut self) -> Result<Guest, StartError> {
+        let hello = tokio::time::timeout(STILL_THERE_WITHIN, self.guest.hello()).await;
+        let fault = match hello {
+            Ok(Ok(_)) => return Ok(self.guest.clone()),
+            Ok(Err(error)) => StartFault::Hello(error),
+            Err(_elapsed) => StartFault::Silent,
+        };
+        let broke = Event::Broke(fault.to_string());
+        self.broke = Some(fault);
+        self.happen(broke, None).await;
+        Err(self.start_error())
     }
 
     /// Destroys it, wherever it stands. If that does not work, it goes on standing, and may be stopped again.
     pub async fn stop(&mut self) {
         self.happen(Event::Stop, None).await;
+    }
+
+    fn start_error(&mut self) -> StartError {
+        StartError {
+            id: self.id().clone(),
+            fault: self.broke.take().unwrap_or(StartFault::Create(DriverError::Gone(self.id().clone()))),
+            console: String::from_utf8_lossy(&self.console).trim().to_owned(),
+        }
     }
 
     /// Lets an event happen, does what follows, and lets happen what comes of that.

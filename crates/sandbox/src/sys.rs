@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "what runs between fork and exec, and what a thread shares with its process")]
 
 use rustix::{process::Signal, thread::UnshareFlags};
+use std::fs::File;
 
 /// Has the kernel kill `command` when the thread that started it ends.
 pub(crate) fn die_with_parent_thread(command: &mut tokio::process::Command) {
@@ -16,6 +17,17 @@ pub(crate) fn lead_a_session(command: &mut tokio::process::Command) {
     let lead = || rustix::process::setsid().map(drop).map_err(Into::into);
     // SAFETY: the closure makes one system call, allocates nothing and takes no lock.
     unsafe { command.pre_exec(lead) };
+}
+
+/// Has `command` join a control group, by its open `cgroup.procs`, before it becomes its program.
+/// What cannot join runs where it is.
+pub(crate) fn join_group(command: &mut tokio::process::Command, group: File) {
+    let join = move || {
+        let _not_joined = rustix::io::write(&group, b"0");
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(join) };
 }
 
 /// Gives the calling thread a mount namespace of its own: a copy of the one it is in.

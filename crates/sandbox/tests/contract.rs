@@ -11,7 +11,7 @@ use common::{USER, job, run, sh, tiny_image};
 use polydev_proto::Exit;
 use polydev_sandbox::{
     Driver, DriverError, Phase, SandboxId, SandboxSpec, cmd,
-    driver::{Cpus, Limits},
+    driver::{Cpus, Limits, Priority},
     drivers::{DriverConfig, by_name},
     guest::Guest,
 };
@@ -33,8 +33,11 @@ struct Host {
 impl Host {
     /// A driver over this place, as another process would make it.
     fn driver(&self) -> Arc<dyn Driver> {
-        let config = DriverConfig { state_dir: self.dir.path().join("state"), oci_runtime: self.runtime.clone() };
-        by_name(self.kind, &config).unwrap()
+        by_name(self.kind, &self.config()).unwrap()
+    }
+
+    fn config(&self) -> DriverConfig {
+        DriverConfig { state_dir: self.dir.path().join("state"), oci_runtime: self.runtime.clone() }
     }
 
     fn spec(&self) -> SandboxSpec {
@@ -43,6 +46,7 @@ impl Host {
             image_id: "tiny".to_owned(),
             limits: Limits { memory_mib: 128, cpus: Cpus { milli: 1000 }, pids: 48, disk_mib: 16 },
             ca_file: None,
+            priority: Priority::Normal,
         }
     }
 
@@ -345,6 +349,39 @@ async fn limits(host: &Host) {
     driver.destroy(&d).await.unwrap();
 }
 
+/// Holds for containers: what is made while nobody waits gives way, and is like every other afterwards.
+async fn background(host: &Host) {
+    let (driver, a, b) = (host.driver(), id('a'), id('b'));
+    let spec = SandboxSpec { priority: Priority::Background, ..host.spec() };
+    // The runtime, and before it a word on where it runs.
+    let runtime = host.dir.path().join("runtime.sh");
+    let (real, seen) = (host.runtime.as_ref().unwrap().display(), host.dir.path().join("seen"));
+    let script = format!("#!/bin/sh\ncat /proc/self/cgroup >>{seen:?}\nexec {real} \"$@\"\n");
+    fs::write(&runtime, script).unwrap();
+    fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let told = by_name("oci", &DriverConfig { oci_runtime: Some(runtime), ..host.config() }).unwrap();
+
+    told.create(&a, &spec).await.unwrap();
+    assert!(fs::read_to_string(&seen).unwrap().contains("/polydev/making\n"), "{}", fs::read_to_string(&seen).unwrap());
+    fs::remove_file(&seen).unwrap();
+    driver.create(&b, &host.spec()).await.unwrap();
+    told.create(&id('c'), &host.spec()).await.unwrap();
+    assert!(!fs::read_to_string(&seen).unwrap().contains("/polydev/making\n"), "somebody waits for this one");
+
+    // Weight, niceness and groups are those of one that was made at once.
+    for file in ["cpu.shares", "cpu.weight", "cpu.cfs_quota_us", "cpu.max", "memory.limit_in_bytes", "memory.max"] {
+        let of = |id| groups(id).iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
+        assert_eq!(of(&a), of(&b), "{file}");
+    }
+    let inside = |id: &SandboxId| Guest::new(driver.clone(), id.clone());
+    let look = "cat /proc/self/cgroup; set -- $(cat /proc/self/stat); echo nice ${19}";
+    assert_eq!(sh(&inside(&a), look).await, sh(&inside(&b), look).await);
+    assert!(sh(&inside(&a), look).await.ends_with("nice 0\n"));
+    for id in [a, b, id('c')] {
+        driver.destroy(&id).await.unwrap();
+    }
+}
+
 async fn half_made(host: &Host) {
     let (driver, a) = (host.driver(), id('a'));
     driver.create(&a, &host.spec()).await.unwrap();
@@ -406,6 +443,8 @@ async fn oci() {
             isolation(&host).await;
             nothing_left(&host).await;
             limits(&host).await;
+            nothing_left(&host).await;
+            background(&host).await;
             nothing_left(&host).await;
             half_made(&host).await;
             nothing_left(&host).await;

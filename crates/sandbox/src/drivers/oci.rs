@@ -28,9 +28,11 @@ use super::{
     process::Process,
     state_dir,
 };
-use crate::driver::{Capabilities, Driver, DriverError, Observed, Phase, Probe, SandboxId, SandboxSpec, Stream};
+use crate::driver::{
+    Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stream,
+};
 use async_trait::async_trait;
-use cgroup::Cgroups;
+use cgroup::{BACKGROUND_SHARES, Cgroups};
 use mounts::{Images, in_a_thread};
 use runtime::Runtime;
 use std::{
@@ -167,15 +169,23 @@ impl Making {
         mounts::mount_root(image.as_fd(), &folder, spec.limits.disk_mib)?;
         mounts::furnish(&folder, spec.ca_file.as_deref())?;
         let ca = spec.ca_file.as_ref().map(|_| folder.join("ca.pem"));
+        let background = match spec.priority {
+            Priority::Normal => None,
+            Priority::Background => Some(cgroups.making().map_err(|error| step("giving way", error))?),
+        };
         let parts = spec::Parts {
             agent: &agent,
             ca: ca.as_deref(),
             cgroups: Cgroups::path(folder.id()),
             limits_swap: cgroups.limits_swap(),
             open_files: runtime::open_files(),
+            cpu_shares: background.as_ref().map(|_| BACKGROUND_SHARES),
         };
         runtime::write_bundle(&folder, &spec::container(folder.id(), &spec, &parts))?;
-        let pid = runtime.run(state, &folder, listener, console)?;
+        let pid = runtime.run(state, &folder, listener, console, background)?;
+        if spec.priority == Priority::Background {
+            cgroups.set_normal_weight(folder.id()).map_err(|error| step("giving it its weight", error))?;
+        }
         match Process::living(pid) {
             Some(process) => folder.record(&process),
             None => Err(step("starting the container", "its first process ended at once")),

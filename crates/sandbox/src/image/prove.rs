@@ -2,7 +2,7 @@
 
 use super::{HOME, IDENTITY, Image, UID, USER, WORKSPACE, verify::Report};
 use crate::{
-    driver::{Cpus, Driver, DriverError, Limits, SandboxId, SandboxSpec},
+    driver::{Cpus, Driver, DriverError, Limits, Priority, SandboxId, SandboxSpec},
     guest::{Guest, GuestError, JobOutput, OutputStream},
 };
 use polydev_proto::{Exec, Exit, Overflow, Ring};
@@ -30,7 +30,13 @@ const NOT_THERE: &[&str] = &[
 /// Makes a sandbox, asks it, and ends it.
 pub(super) async fn sandbox(image: &Image, driver: &Arc<dyn Driver>, report: &mut Report) {
     let id = sandbox_id(image);
-    let spec = SandboxSpec { image: image.path.clone(), image_id: image.id.clone(), limits: LIMITS, ca_file: None };
+    let spec = SandboxSpec {
+        image: image.path.clone(),
+        image_id: image.id.clone(),
+        limits: LIMITS,
+        ca_file: None,
+        priority: Priority::Normal,
+    };
     // One that was killed in the middle of a proof has left its sandbox.
     let created = match driver.destroy(&id).await {
         Ok(()) => driver.create(&id, &spec).await,

@@ -38,7 +38,13 @@ pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> 
     let (id, kind) = (sandbox.id().to_string(), inner.driver.kind());
     inner.store.insert_sandbox(&id, &run.user_id, &run.id, kind, &image_id, time::now_ms()).await.map_err(fault)?;
     let limits = inner.config.sandbox.cli;
-    let spec = SandboxSpec { image: path, image_id, limits, ca_file: inner.config.sandbox.ca_file.clone() };
+    let spec = SandboxSpec {
+        image: path,
+        image_id,
+        limits,
+        ca_file: inner.config.sandbox.ca_file.clone(),
+        priority: Default::default(),
+    };
     let started = sandbox.start(&spec).await;
     inner.store.set_sandbox(&id, sandbox.state(), time::now_ms()).await.map_err(fault)?;
     started.map_err(|error| {
@@ -57,7 +63,8 @@ fn not_made(error: &StartError) -> Failure {
         }
         StartFault::Create(DriverError::Exists(_) | DriverError::Gone(_) | DriverError::Step { .. })
         | StartFault::Hello(_)
-        | StartFault::Timeout => Failure::new(Code::Internal, "the sandbox did not start")
+        | StartFault::Timeout
+        | StartFault::Silent => Failure::new(Code::Internal, "the sandbox did not start")
             .hint("The server's log has its console; `polydev doctor` tells what this host can do."),
     }
 }

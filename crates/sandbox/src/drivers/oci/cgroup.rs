@@ -2,6 +2,11 @@
 //!
 //! Version 2 has one hierarchy for everything; version 1 has one for each
 //! controller; a hybrid host has version 1 and beside it an empty version 2.
+//!
+//! ```text
+//!   polydev/making     the runtime, while it makes what nobody waits for: little processor time
+//!   polydev/<id>       a sandbox; its weight is the usual one once it is made
+//! ```
 
 use crate::{
     driver::SandboxId,
@@ -9,13 +14,27 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 /// Below which group the sandboxes' groups lie.
 const PARENT: &str = "polydev";
+
+/// The group below it in which the runtime makes sandboxes that nobody waits for.
+const MAKING: &str = "making";
+
+/// The weight of what nobody waits for, in the unit of version 1: a sixteenth of a running
+/// tool's. With much less, a making among many busy tools would not come to its end in time.
+pub(super) const BACKGROUND_SHARES: u64 = 64;
+/// The same in the unit of version 2.
+const BACKGROUND_WEIGHT: u64 = 6;
+/// What the kernel gives every group, in the unit of version 1 (`man 5 cgroups`: sched(7), "cpu.shares").
+const NORMAL_SHARES: u64 = 1024;
+/// The same in the unit of version 2 (the kernel's `cgroup-v2.rst`).
+const NORMAL_WEIGHT: u64 = 100;
 
 /// How long what was killed may take to leave its group.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
@@ -118,6 +137,27 @@ impl Cgroups {
         missing
     }
 
+    /// The group for making what nobody waits for, open to be joined: a process that writes `0` is in it.
+    pub(super) fn making(&self) -> io::Result<File> {
+        let Some((mount, v1)) = self.controller("cpu") else { return Err(io::ErrorKind::NotFound.into()) };
+        let group = mount.join(PARENT).join(MAKING);
+        fs::create_dir_all(&group)?;
+        if !v1 {
+            // As in `missing`: until the first sandbox is made, nobody has handed the controller on.
+            for parent in [mount.to_owned(), mount.join(PARENT)] {
+                fs::write(parent.join("cgroup.subtree_control"), "+cpu")?;
+            }
+        }
+        set_weight(&group, v1, BACKGROUND_SHARES, BACKGROUND_WEIGHT)?;
+        File::options().write(true).open(group.join("cgroup.procs"))
+    }
+
+    /// Gives a sandbox that was made in the background the weight of every other.
+    pub(super) fn set_normal_weight(&self, id: &SandboxId) -> io::Result<()> {
+        let Some((mount, v1)) = self.controller("cpu") else { return Ok(()) };
+        set_weight(&mount.join(PARENT).join(id.as_str()), v1, NORMAL_SHARES, NORMAL_WEIGHT)
+    }
+
     /// Whether memory and swap can be limited together.
     pub(super) fn limits_swap(&self) -> bool {
         match self.controller("memory") {
@@ -167,6 +207,14 @@ impl Cgroups {
             }
         }
         groups.iter().try_for_each(|group| remove(group, deadline))
+    }
+}
+
+fn set_weight(group: &Path, v1: bool, shares: u64, weight: u64) -> io::Result<()> {
+    if v1 {
+        fs::write(group.join("cpu.shares"), shares.to_string())
+    } else {
+        fs::write(group.join("cpu.weight"), weight.to_string())
     }
 }
 

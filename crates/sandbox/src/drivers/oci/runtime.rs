@@ -58,8 +58,16 @@ impl Runtime {
     }
 
     /// Starts the container of a bundle, in the calling thread's namespaces, and
-    /// tells its first process. `agent` becomes that process's standard input.
-    pub(super) fn run(&self, state: &Path, folder: &Folder, agent: OwnedFd, console: File) -> Result<i32, DriverError> {
+    /// tells its first process. `agent` becomes that process's standard input. The
+    /// runtime itself works in control group `group`, or where this process is.
+    pub(super) fn run(
+        &self,
+        state: &Path,
+        folder: &Folder,
+        agent: OwnedFd,
+        console: File,
+        group: Option<File>,
+    ) -> Result<i32, DriverError> {
         let (log, pid_file) = (folder.join("runtime.log"), folder.join("pid"));
         let mut run = Cmd::new(&self.program).clean_env().timeout(START_WITHIN).arg("--root").arg(state);
         if self.version.starts_with("crun") {
@@ -67,7 +75,7 @@ impl Runtime {
         }
         let run = run.arg("--log").arg(&log).args(["run", "--detach", "--pid-file"]).arg(&pid_file);
         let run = run.arg("--bundle").arg(folder.path()).arg(folder.id().as_str());
-        cmd::run_handing_over(&run, agent, console).map_err(|error| {
+        cmd::run_handing_over(&run, agent, console, group).map_err(|error| {
             let words = [tail(&log, WORDS), tail(&folder.join("console.log"), WORDS)];
             let words: Vec<u8> = words.into_iter().flatten().flatten().collect();
             step("starting the container", format!("{error}{}", String::from_utf8_lossy(&words).trim()))

@@ -51,6 +51,8 @@ pub(super) struct Parts<'a> {
     pub(super) limits_swap: bool,
     /// How many open files this host allows at most.
     pub(super) open_files: u64,
+    /// Its weight while it is made, when not the usual one: `cpu.shares` of cgroup version 1.
+    pub(super) cpu_shares: Option<u64>,
 }
 
 /// Writes the specification of one sandbox.
@@ -79,6 +81,11 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -
         // The sum of both, so that nothing is ever swapped out.
         memory_limit["swap"] = memory.into();
     }
+    let quota = u64::from(spec.limits.cpus.milli) * CPU_PERIOD / 1000;
+    let mut cpu = json!({ "period": CPU_PERIOD, "quota": quota });
+    if let Some(shares) = parts.cpu_shares {
+        cpu["shares"] = shares.into();
+    }
     json!({
         "ociVersion": "1.0.0",
         "hostname": HOSTNAME,
@@ -106,7 +113,7 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -
             "resources": {
                 "memory": memory_limit,
                 "pids": { "limit": spec.limits.pids },
-                "cpu": { "period": CPU_PERIOD, "quota": u64::from(spec.limits.cpus.milli) * CPU_PERIOD / 1000 },
+                "cpu": cpu,
                 "devices": [{ "allow": false, "access": "rwm" }],
             },
             "maskedPaths": MASKED,
@@ -128,7 +135,7 @@ fn bind(destination: &str, source: &Path, options: &[&str]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::{Cpus, Limits};
+    use crate::driver::{Cpus, Limits, Priority};
 
     fn written() -> Value {
         let spec = SandboxSpec {
@@ -136,6 +143,7 @@ mod tests {
             image_id: "cli-1".into(),
             limits: Limits { memory_mib: 256, cpus: Cpus { milli: 1500 }, pids: 64, disk_mib: 32 },
             ca_file: None,
+            priority: Priority::Background,
         };
         let parts = Parts {
             agent: Path::new("/state/agent"),
@@ -143,6 +151,7 @@ mod tests {
             cgroups: "/polydev/x".into(),
             limits_swap: true,
             open_files: 20_000,
+            cpu_shares: Some(64),
         };
         container(&"sbx_aaaaaaaaaaaaaaaa".parse().unwrap(), &spec, &parts)
     }
@@ -176,7 +185,7 @@ mod tests {
     fn limits_are_as_asked_and_no_more_than_the_host_allows() {
         let spec = written();
         assert_eq!(spec["linux"]["resources"]["memory"], json!({ "limit": 268_435_456, "swap": 268_435_456 }));
-        assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "period": 100_000, "quota": 150_000 }));
+        assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "period": 100_000, "quota": 150_000, "shares": 64 }));
         assert_eq!(spec["process"]["rlimits"][0], json!({ "type": "RLIMIT_NOFILE", "soft": 20_000, "hard": 20_000 }));
     }
 
