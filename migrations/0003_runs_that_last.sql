@@ -5,6 +5,11 @@ ALTER TABLE runs ADD COLUMN progress TEXT;
 -- how often a sandbox was made for it
 ALTER TABLE runs ADD COLUMN attempts BIGINT NOT NULL DEFAULT 0;
 
+-- How many of a person's wait is asked for each new one.
+CREATE INDEX runs_waiting ON runs (user_id) WHERE status = 'queued';
+-- When a person's last run was started tells whose turn it is.
+CREATE INDEX runs_started ON runs (user_id, started_at);
+
 -- What a run made or changed in /workspace.
 CREATE TABLE run_outputs (
     run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,

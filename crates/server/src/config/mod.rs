@@ -278,7 +278,7 @@ pub struct Runs {
     pub stall: Duration,
     /// How many runs work at once.
     pub max_concurrent: u64,
-    /// How many runs may wait.
+    /// How many runs of one person may wait.
     pub max_queued: u64,
     /// After how many days an ended run is forgotten.
     pub keep_days: u64,

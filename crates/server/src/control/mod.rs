@@ -134,14 +134,16 @@ impl Runs {
         if inner.driver.capabilities().uses_image {
             image(&inner.images)?;
         }
-        let waiting = inner.store.queued_runs().await.map_err(fault)?;
-        if waiting >= inner.config.runs.max_queued as i64 {
-            return Err(Failure::new(Code::QueueFull, format!("{waiting} runs are waiting, which is all that may"))
-                .hint("Try again when some have ended."));
-        }
         let timeout_s = wish.timeout_s.unwrap_or(inner.config.runs.timeout.as_secs() as i64);
-        let id = id::new("run");
-        inner.store.insert_run(&id, user_id, &wish, timeout_s, time::now_ms()).await.map_err(fault)?;
+        let (id, most) = (id::new("run"), inner.config.runs.max_queued as i64);
+        let stored = inner.store.insert_run(&id, user_id, &wish, timeout_s, most, time::now_ms()).await;
+        if !stored.map_err(fault)? {
+            return Err(Failure::new(
+                Code::QueueFull,
+                format!("{most} of your runs are waiting, which is all that may"),
+            )
+            .hint("Try again when some have ended; `runs.max_queued` sets how many may wait."));
+        }
         inner.poke.notify_one();
         Ok(id)
     }

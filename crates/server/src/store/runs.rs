@@ -83,16 +83,25 @@ impl End {
 }
 
 impl Store {
-    /// Stores a new run with its files and its first event.
+    /// Stores a new run with its files and its first event. `false`: as many of the person's wait as may,
+    /// nothing was stored.
     pub async fn insert_run(
         &self,
         id: &str,
         user_id: &str,
         wish: &Wish,
         timeout_s: i64,
+        max_queued: i64,
         at: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
+        // Changes nothing, and takes the row's write lock: of two requests at a time, PostgreSQL
+        // shows the second what the first has stored before it counts.
+        sqlx::query("UPDATE users SET role = role WHERE id = $1").bind(user_id).execute(&mut *tx).await?;
+        let waiting = sqlx::query("SELECT COUNT(*) AS n FROM runs WHERE user_id = $1 AND status = 'queued'");
+        if waiting.bind(user_id).fetch_one(&mut *tx).await?.try_get::<i64, _>("n")? >= max_queued {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO runs (id, user_id, provider, status, model, prompt, system, tools, timeout_s, metadata, created_at, last_seq) \
              VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8, $9, $10, 1)",
@@ -122,7 +131,7 @@ impl Store {
                 .await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     /// The run of this id.
@@ -146,11 +155,13 @@ impl Store {
         rows.iter().map(run_of).collect()
     }
 
-    /// Every run that is not over, oldest first.
+    /// Every run that is not over, as people take turns: first the runs of the person whose last one was
+    /// started longest ago, and each person's oldest first.
     pub async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, user_id, status, cancel_requested_at FROM runs WHERE status IN ('queued', 'running') \
-             ORDER BY created_at, id",
+             ORDER BY (SELECT COALESCE(MAX(started_at), 0) FROM runs AS theirs WHERE theirs.user_id = runs.user_id), \
+             created_at, id",
         )
         .fetch_all(self.read())
         .await?;
@@ -170,12 +181,6 @@ impl Store {
     pub async fn is_open(&self, id: &str) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT 1 FROM runs WHERE id = $1 AND status IN ('queued', 'running')").bind(id);
         Ok(row.fetch_optional(self.read()).await?.is_some())
-    }
-
-    /// How many runs wait.
-    pub async fn queued_runs(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT COUNT(*) AS n FROM runs WHERE status = 'queued'").fetch_one(self.read()).await?;
-        Ok(row.try_get("n")?)
     }
 
     /// The files that were given to a run.

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod crash;
+mod fair;
 mod faults;
 mod large;
 mod postgres;

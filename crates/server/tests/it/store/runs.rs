@@ -39,11 +39,10 @@ fn text(text: &str) -> EventBody {
 async fn a_run_lives_once() {
     db::each_database(async |store| {
         person(&store, "usr_1").await;
-        store.insert_run("run_1", "usr_1", &wish(), 60, 1000).await.unwrap();
+        store.insert_run("run_1", "usr_1", &wish(), 60, 100, 1000).await.unwrap();
         let run = store.run("run_1").await.unwrap().unwrap();
         assert_eq!((run.status, run.prompt.as_str(), run.metadata), (Status::Queued, "hi \u{1f600}", wish().metadata));
         assert_eq!(store.run_files("run_1").await.unwrap(), wish().files);
-        assert_eq!(store.queued_runs().await.unwrap(), 1);
 
         assert!(store.start_run("run_1", "sbx_1", 1010).await.unwrap());
         assert!(!store.start_run("run_1", "sbx_2", 1011).await.unwrap(), "only once");
@@ -68,12 +67,60 @@ async fn a_run_lives_once() {
 }
 
 #[tokio::test]
+async fn no_more_wait_than_may_and_each_person_has_a_queue_of_their_own() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        person(&store, "usr_2").await;
+        let one = wish();
+        let at_once = (0..20).map(async |n| {
+            let id = format!("run_{n}");
+            store.insert_run(&id, "usr_1", &one, 60, 7, 1000).await.unwrap()
+        });
+        let accepted = futures_util::future::join_all(at_once).await;
+        assert_eq!(accepted.iter().filter(|accepted| **accepted).count(), 7);
+        assert_eq!(store.open_runs().await.unwrap().len(), 7);
+        assert!(store.insert_run("run_b", "usr_2", &one, 60, 7, 1001).await.unwrap(), "it is another's queue");
+        // A run that is under way waits no more.
+        let first = store.open_runs().await.unwrap().swap_remove(0).id;
+        store.start_run(&first, "sbx_1", 1010).await.unwrap();
+        assert!(store.insert_run("run_c", "usr_1", &one, 60, 7, 1011).await.unwrap());
+        assert!(!store.insert_run("run_d", "usr_1", &one, 60, 7, 1012).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn people_take_turns() {
+    db::each_database(async |store| {
+        for who in ["usr_1", "usr_2", "usr_3"] {
+            person(&store, who).await;
+        }
+        for (id, who, at) in
+            [("a", "usr_1", 1), ("b", "usr_1", 2), ("c", "usr_1", 3), ("d", "usr_2", 4), ("e", "usr_3", 5)]
+        {
+            assert!(store.insert_run(id, who, &wish(), 60, 100, at).await.unwrap());
+        }
+        let order = async || store.open_runs().await.unwrap().into_iter().map(|run| run.id).collect::<String>();
+        assert_eq!(order().await, "abcde", "the oldest, while nobody was served");
+        store.start_run("a", "sbx_1", 10).await.unwrap();
+        assert_eq!(order().await, "deabc", "who was served goes behind who was not");
+        store.start_run("d", "sbx_2", 20).await.unwrap();
+        assert_eq!(order().await, "eabcd");
+        let end = End::Completed { text: String::new(), usage: None };
+        store.finish_run("d", &end, 30).await.unwrap();
+        store.start_run("e", "sbx_3", 40).await.unwrap();
+        assert_eq!(order().await, "abce", "what is over takes no turn");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_finishers_make_one_end() {
     db::each_database(async |store| {
         person(&store, "usr_1").await;
         for round in 0..20 {
             let id = format!("run_{round}");
-            store.insert_run(&id, "usr_1", &wish(), 60, 1000).await.unwrap();
+            store.insert_run(&id, "usr_1", &wish(), 60, 100, 1000).await.unwrap();
             store.start_run(&id, "sbx_1", 1010).await.unwrap();
             let failed = End::Failed { error: Failure::new(Code::Timeout, "late"), text: String::new(), usage: None };
             let more = [text("x")];
@@ -97,7 +144,7 @@ async fn two_finishers_make_one_end() {
 async fn a_cancelled_run_is_not_started() {
     db::each_database(async |store| {
         person(&store, "usr_1").await;
-        store.insert_run("run_1", "usr_1", &wish(), 60, 1000).await.unwrap();
+        store.insert_run("run_1", "usr_1", &wish(), 60, 100, 1000).await.unwrap();
         assert!(store.request_cancel("run_1", 1001).await.unwrap());
         assert!(store.request_cancel("run_1", 1002).await.unwrap(), "asking twice changes nothing");
         assert_eq!(store.run("run_1").await.unwrap().unwrap().cancel_requested_at, Some(1001));
@@ -113,9 +160,9 @@ async fn pages_are_newest_first_and_whole() {
         person(&store, "usr_2").await;
         for n in 0..7 {
             // Pairs of the same millisecond: the id decides.
-            store.insert_run(&format!("run_{n}"), "usr_1", &wish(), 60, 1000 + n / 2).await.unwrap();
+            store.insert_run(&format!("run_{n}"), "usr_1", &wish(), 60, 100, 1000 + n / 2).await.unwrap();
         }
-        store.insert_run("run_other", "usr_2", &wish(), 60, 1000).await.unwrap();
+        store.insert_run("run_other", "usr_2", &wish(), 60, 100, 1000).await.unwrap();
         let mut seen = Vec::new();
         let mut after: Option<After> = None;
         loop {

@@ -34,6 +34,7 @@ pub(crate) fn images() -> PathBuf {
 pub(crate) struct Server {
     dir: TempDir,
     child: Option<Child>,
+    client: reqwest::Client,
     /// Another place for images than the configuration's.
     pub(crate) images: Option<PathBuf>,
     /// Where it listens.
@@ -63,7 +64,8 @@ impl Server {
             ),
         )
         .unwrap();
-        let mut server = Self { dir, child: None, images: None, url: String::new(), key: String::new() };
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut server = Self { dir, child: None, client, images: None, url: String::new(), key: String::new() };
         server.run();
         server.key = server.person("one@example.com");
         server
@@ -179,12 +181,12 @@ impl Server {
 
     /// A request to a path under `/api/v1`, with the key.
     pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .unwrap()
-            .request(method, format!("{}/api/v1{path}", self.url))
-            .bearer_auth(&self.key)
+        self.request_as(&self.key, method, path)
+    }
+
+    /// The same with another's key.
+    pub(crate) fn request_as(&self, key: &str, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(key)
     }
 
     /// The ids of the sandboxes that have anything left on this host: state, processes, cgroups.
