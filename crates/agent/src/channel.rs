@@ -82,8 +82,8 @@ async fn dispatch(agent: &Rc<Agent>, stream: &mut Stream, channel: Channel) -> R
         }
         Channel::Write(file) => files::write(&agent.root, stream, &file).await,
         Channel::Read(file) => files::read(&agent.root, stream, &file).await,
-        Channel::List { path } => {
-            let entries = files::list(&agent.root, &path)?;
+        Channel::List { path, after } => {
+            let entries = files::list(&agent.root, &path, after.as_deref())?;
             answer(stream, Answer::Entries(entries)).await
         }
         Channel::Watch { rules } => watch::serve(&agent.root, stream, rules).await,

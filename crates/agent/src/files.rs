@@ -9,7 +9,7 @@ use crate::{
 use polydev_proto::{AgentError, Answer, Entry, EntryKind, ErrorCode, FILE_MAX, HEADER_MAX, ReadFile, WriteFile};
 use rustix::{fs::OFlags, io::Errno};
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -136,12 +136,18 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     if meta.is_file() { Ok((file, meta)) } else { Err(Errno::ISDIR.into()) }
 }
 
-/// The entries of a folder by name, as many as fit a reply.
-pub(crate) fn list(root: &Root, path: &str) -> Result<Vec<Entry>, AgentError> {
+/// The entries of a folder by name, from the first one after `after` on, as many as fit a reply.
+pub(crate) fn list(root: &Root, path: &str, after: Option<&str>) -> Result<Vec<Entry>, AgentError> {
     let folder = root.resolve(path)?;
-    let mut names: BTreeSet<OsString> = BTreeSet::new();
+    // Ordered by the names that are told, so that `after` means the same on both sides.
+    let mut names: BTreeMap<String, OsString> = BTreeMap::new();
     for entry in fs::read_dir(&folder).map_err(|e| io_error(path, &e))? {
-        names.insert(entry.map_err(|e| io_error(path, &e))?.file_name());
+        let name = entry.map_err(|e| io_error(path, &e))?.file_name();
+        let told = name.to_string_lossy();
+        if after.is_some_and(|after| *told <= *after) {
+            continue;
+        }
+        names.insert(told.into_owned(), name);
         if names.len() > ENTRIES_MAX {
             names.pop_last();
         }
@@ -149,7 +155,7 @@ pub(crate) fn list(root: &Root, path: &str) -> Result<Vec<Entry>, AgentError> {
     let mut left = LISTING_MAX;
     let mut entries = Vec::new();
     // An entry that went meanwhile is not told.
-    for entry in names.iter().filter_map(|name| entry(&folder, name)) {
+    for entry in names.into_iter().filter_map(|(told, name)| entry(&folder.join(name), told)) {
         let cost = serde_json::to_string(&entry.name).map_or(usize::MAX, |name| name.len() + ENTRY_OVERHEAD);
         let Some(rest) = left.checked_sub(cost) else { break };
         left = rest;
@@ -158,8 +164,8 @@ pub(crate) fn list(root: &Root, path: &str) -> Result<Vec<Entry>, AgentError> {
     Ok(entries)
 }
 
-fn entry(folder: &Path, name: &OsString) -> Option<Entry> {
-    let meta = fs::symlink_metadata(folder.join(name)).ok()?;
+fn entry(path: &Path, name: String) -> Option<Entry> {
+    let meta = fs::symlink_metadata(path).ok()?;
     let kind = match meta.file_type() {
         t if t.is_file() => EntryKind::File,
         t if t.is_dir() => EntryKind::Folder,
@@ -167,7 +173,7 @@ fn entry(folder: &Path, name: &OsString) -> Option<Entry> {
         _ => EntryKind::Other,
     };
     Some(Entry {
-        name: name.to_string_lossy().into_owned(),
+        name,
         kind,
         size: if meta.is_file() { meta.len() } else { 0 },
         modified_at: meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000),

@@ -45,10 +45,14 @@ pub enum Channel {
     Write(WriteFile),
     /// Read a file. Answered by [`Answer::File`], then exactly that many raw bytes.
     Read(ReadFile),
-    /// List a folder. Answered by [`Answer::Entries`].
+    /// List a folder, a page at a time. Answered by [`Answer::Entries`]; an empty page is the end.
     List {
         /// Absolute path.
         path: String,
+        /// The last name of the page before: only names after it are told. An older agent
+        /// does not know this, and tells the first page again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
     },
     /// Tell when files match rules, as JSON frames of [`WatchEvent`], until the host closes.
     Watch {
@@ -264,7 +268,7 @@ pub enum Answer {
         /// The file's whole size in bytes.
         total: u64,
     },
-    /// To [`Channel::List`], by name, at most 1000.
+    /// To [`Channel::List`], by name, at most 1000 and as many as fit a header.
     Entries(Vec<Entry>),
 }
 

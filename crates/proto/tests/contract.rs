@@ -38,7 +38,8 @@ fn channels() -> Vec<Channel> {
         Channel::Resize { job: text("run"), size },
         Channel::Write(WriteFile { path: text("/home/user/f"), mode: 0o600, size: 3 }),
         Channel::Read(ReadFile { path: text("/home/user/f"), offset: 1, max: 100 }),
-        Channel::List { path: text("/home/user") },
+        Channel::List { path: text("/home/user"), after: None },
+        Channel::List { path: text("/home/user"), after: Some(text("b.txt")) },
         Channel::Watch {
             rules: vec![WatchRule {
                 rule: text("signed in"),
@@ -195,7 +196,7 @@ fn lengths_beyond_the_limits_are_refused_before_their_bytes_come() {
     assert!(matches!(decode_frame(&frame(1, FRAME_MAX)), Ok(None)));
     assert!(matches!(decode_frame(&frame(3, 0)), Err(Malformed::UnknownKind(3))));
     assert!(matches!(decode_frame(&[2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]), Err(Malformed::NoOffset)));
-    let long = Channel::List { path: "x".repeat(HEADER_MAX) };
+    let long = Channel::List { path: "x".repeat(HEADER_MAX), after: None };
     assert!(matches!(encode_message(&long), Err(Malformed::TooLong { .. })));
     let long = Stage { name: "x".repeat(FRAME_MAX), done: true, waiting_for: None };
     assert!(matches!(encode_frame(&long), Err(Malformed::TooLong { .. })));

@@ -212,9 +212,10 @@ impl Guest {
         .await
     }
 
-    /// Lists a folder, by name, at most 1000 entries.
-    pub async fn list(&self, path: &str) -> Result<Vec<Entry>, GuestError> {
-        match self.ask(Channel::List { path: path.to_owned() }).await? {
+    /// Lists a folder by name, a page of at most 1000 entries: from its start, or after this name.
+    /// An empty page is the end.
+    pub async fn list(&self, path: &str, after: Option<&str>) -> Result<Vec<Entry>, GuestError> {
+        match self.ask(Channel::List { path: path.to_owned(), after: after.map(str::to_owned) }).await? {
             (Answer::Entries(entries), _) => Ok(entries),
             (other, channel) => Err(channel.unexpected(&other)),
         }

@@ -74,6 +74,11 @@ impl Sandbox {
         &self.state
     }
 
+    /// Its agent, while it is ready.
+    pub fn guest(&self) -> Option<&Guest> {
+        (self.state == State::Ready).then_some(&self.guest)
+    }
+
     /// Makes it, and waits until its agent answers. On an error it is destroyed.
     pub async fn start(&mut self, spec: &SandboxSpec) -> Result<Guest, StartError> {
         self.happen(Event::Make, Some(spec)).await;

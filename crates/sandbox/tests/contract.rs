@@ -313,7 +313,7 @@ async fn limits(host: &Host) {
 
     let full = run(&guest, job(&["/bin/dd", "if=/dev/zero", "of=/workspace/big", "bs=64k"])).await;
     assert!(full.stderr.contains("No space left on device"), "{full:?}");
-    let size = guest.list("/workspace").await.unwrap()[0].size;
+    let size = guest.list("/workspace", None).await.unwrap()[0].size;
     assert!((15 << 20..=16 << 20).contains(&size), "{size}");
     sh(&guest, "echo >/workspace/big").await;
 

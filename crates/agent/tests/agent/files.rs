@@ -3,10 +3,12 @@
 use crate::support::{Agent, reply, rest};
 use polydev_proto::*;
 use std::{
+    ffi::OsString,
     fs,
     io::{Read, Write},
     net::Shutdown,
     os::unix::{
+        ffi::OsStringExt,
         fs::{PermissionsExt, symlink},
         net::UnixListener,
     },
@@ -21,7 +23,7 @@ fn read(path: &str, offset: u64, max: u64) -> Channel {
 }
 
 fn list(path: &str) -> Channel {
-    Channel::List { path: path.to_owned() }
+    Channel::List { path: path.to_owned(), after: None }
 }
 
 fn put(agent: &Agent, path: &str, mode: u32, bytes: &[u8]) -> Result<Answer, AgentError> {
@@ -156,21 +158,36 @@ fn a_folder_is_listed_by_name() {
 }
 
 #[test]
-fn a_large_folder_is_told_as_far_as_a_reply_goes() {
+fn a_large_folder_is_told_page_by_page() {
     let agent = Agent::start();
-    let listed = || match agent.ask(list("/")) {
-        Ok(Answer::Entries(entries)) => entries.into_iter().map(|e| e.name).collect::<Vec<_>>(),
-        other => panic!("{other:?}"),
+    let page = |after: Option<&str>| {
+        let path = "/folder".to_owned();
+        match agent.ask(Channel::List { path, after: after.map(str::to_owned) }) {
+            Ok(Answer::Entries(entries)) => entries.into_iter().map(|e| e.name).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        }
     };
-    for n in 0..1200 {
-        fs::write(agent.path(&format!("/{n:04}")), "").unwrap();
+    fs::create_dir(agent.path("/folder")).unwrap();
+    let mut names: Vec<OsString> = (0..1200).map(|n| format!("{n:04}").into()).collect();
+    // Names that JSON makes six times as long: fewer fit.
+    names.extend((0..100).map(|n| format!(" {n:03}{}", "\u{1}".repeat(200)).into()));
+    // One that is not UTF-8, and is told in place of others: it must not be told for ever.
+    names.push(OsString::from_vec(b"\xffname".to_vec()));
+    for name in &names {
+        fs::write(agent.path("/folder").join(name), "").unwrap();
     }
-    let short = listed();
-    assert!(short.len() > 500 && short.len() <= 1000, "{}", short.len());
-    assert_eq!(short, (0..short.len()).map(|n| format!("{n:04}")).collect::<Vec<_>>());
-    // Names that JSON makes six times as long still fit, because fewer are told.
-    for n in 0..100 {
-        fs::write(agent.path(&format!("/ {n:03}{}", "\u{1}".repeat(200))), "").unwrap();
+    let mut told = page(None);
+    assert!(told.len() < 1000, "{}", told.len());
+    loop {
+        let more = page(told.last().map(String::as_str));
+        if more.is_empty() {
+            break;
+        }
+        told.extend(more);
     }
-    assert!(!listed().is_empty());
+    let mut made: Vec<_> = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    made.sort();
+    assert_eq!(told, made, "each once, by name");
+    assert_eq!(page(Some("1198")), ["1199", "\u{fffd}name"], "a name that is gone, or never was, is a place too");
+    assert!(page(Some("\u{ffff}")).is_empty());
 }

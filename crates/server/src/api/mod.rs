@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod error;
 pub mod extract;
+pub mod files;
 pub mod health;
 mod host;
 pub mod me;
@@ -74,7 +75,8 @@ fn api() -> OpenApiRouter<App> {
             .merge(me::router())
             .merge(providers::router())
             .merge(connections::router())
-            .merge(runs::router()),
+            .merge(runs::router())
+            .merge(files::router()),
     )
 }
 

@@ -330,7 +330,7 @@ async fn cancel(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> A
 }
 
 /// The run, if it is the person's own.
-async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Run> {
+pub(super) async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Run> {
     let run = if id::is_one(id) { app.store.run(id).await? } else { None };
     run.filter(|run| run.user_id == who.user_id).ok_or_else(|| {
         ApiError::new(Code::NotFound, format!("there is no run `{}`", id.chars().take(64).collect::<String>()))

@@ -12,6 +12,7 @@
 
 mod converse;
 mod hub;
+mod outputs;
 pub mod plan;
 mod prepare;
 mod reconcile;

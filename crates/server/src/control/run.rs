@@ -4,11 +4,11 @@
 //!   make sandbox ─► files, way out ─► exec ─► read lines ─► store events ─► acknowledge
 //!                                                │
 //!                       end said by the tool ────┤
-//!                       the tool's exit ─────────┤──► store the end ─► destroy
+//!                       the tool's exit ─────────┤──► keep its files ─► store the end ─► destroy
 //!                       deadline, stall, stop ───┘
 //! ```
 
-use super::{Inner, chain, converse::converse, fault, prepare};
+use super::{Inner, chain, converse::converse, fault, outputs, prepare};
 use crate::{
     domain::{
         connections,
@@ -73,6 +73,11 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
     {
         mark_needs_reconnect(inner, &run, version, error).await;
     }
+    if leaves_files(&end)
+        && let Some(guest) = sandbox.guest()
+    {
+        outputs::collect(inner, guest, &run, stop).await;
+    }
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
     let cancelled = matches!(end, End::Cancelled { .. });
     if cancelled {
@@ -90,6 +95,15 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
     };
     let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(run = run.id, provider = run.provider, status, ?code, took_ms, sandbox = %sandbox.id(), "a run ended");
+}
+
+/// Whether what the run made is kept: unless it was stopped from outside, and has to be over soon.
+fn leaves_files(end: &End) -> bool {
+    match end {
+        End::Completed { .. } => true,
+        End::Failed { error, .. } => error.code != Code::Interrupted,
+        End::Cancelled { .. } => false,
+    }
 }
 
 async fn finish(inner: &Inner, run: &str, end: &End) {

@@ -23,9 +23,9 @@ use utoipa::ToSchema;
 
 /// The longest prompt, in bytes.
 pub const PROMPT_MAX: usize = 1024 * 1024;
-/// The largest file that can be given to a run, in bytes.
+/// The largest file that can be given to a run, or that is kept of one, in bytes.
 pub const FILE_MAX: usize = 10 * 1024 * 1024;
-/// The most files that can be given to a run.
+/// The most files that can be given to a run, or that are kept of one.
 pub const FILES_MAX: usize = 1000;
 /// The longest time a run may ask for, in seconds: a day.
 pub const TIMEOUT_MAX_S: i64 = 86_400;
@@ -237,13 +237,16 @@ impl Wish {
     }
 }
 
+/// The longest path of a file in `/workspace`, in bytes.
+const PATH_MAX: usize = 1024;
 /// The longest name of a file that Linux takes, in bytes.
 const NAME_MAX: usize = 255;
 
-/// Refuses a path that could lead out of `/workspace`.
-fn check_path(path: &str) -> Result<(), String> {
-    if path.is_empty() || path.len() > 1024 || path.contains(['\0', '\\']) {
-        return Err("is not a relative path".into());
+/// Refuses a path of a run's file that could lead out of the folder that it is for, here or on another
+/// system, or that a terminal would obey.
+pub fn check_path(path: &str) -> Result<(), String> {
+    if path.is_empty() || path.len() > PATH_MAX || path.contains('\\') || path.contains(char::is_control) {
+        return Err("is not a relative path of plain characters".into());
     }
     if path.starts_with('/') || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(format!("must be relative, without `.`, `..` and empty parts: `{path}`"));

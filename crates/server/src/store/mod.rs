@@ -13,6 +13,7 @@
 pub mod credentials;
 mod error;
 mod migrate;
+pub mod outputs;
 pub mod people;
 pub mod runs;
 pub mod sandboxes;

@@ -5,6 +5,7 @@ mod bad_input;
 mod crash;
 mod fair;
 mod faults;
+mod files;
 mod large;
 mod postgres;
 mod terminal;

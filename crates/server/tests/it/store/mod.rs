@@ -1,5 +1,6 @@
 //! The database: opening, migrating, and what one SQL text means on both kinds.
 
+mod outputs;
 mod runs;
 
 use crate::support::db;
