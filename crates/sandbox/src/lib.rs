@@ -16,4 +16,4 @@ mod sys;
 pub use driver::{Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stream};
 pub use guest::Guest;
 pub use polydev_proto as proto;
-pub use sandbox::{Sandbox, StartError, StartFault};
+pub use sandbox::{CONSOLE_TAIL, Sandbox, StartError, StartFault};

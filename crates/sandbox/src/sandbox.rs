@@ -12,8 +12,10 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// How long the agent of one that was made earlier may take to answer. It takes a fraction of a
 /// millisecond; somebody waits, and another sandbox is made sooner than this.
 const STILL_THERE_WITHIN: Duration = Duration::from_secs(1);
-/// How much of the console is kept of one that broke.
-const CONSOLE_TAIL: usize = 4096;
+/// How much of a console is kept, bytes: the end of it.
+pub const CONSOLE_TAIL: usize = 64 * 1024;
+/// How much of it an error repeats, bytes.
+const WORDS: usize = 4096;
 
 /// A sandbox, owned by the one who stops it.
 ///
@@ -111,8 +113,19 @@ impl Sandbox {
         StartError {
             id: self.id().clone(),
             fault: self.broke.take().unwrap_or(StartFault::Create(DriverError::Gone(self.id().clone()))),
-            console: String::from_utf8_lossy(&self.console).trim().to_owned(),
+            console: String::from_utf8_lossy(&self.console[self.console.len().saturating_sub(WORDS)..])
+                .trim()
+                .to_owned(),
         }
+    }
+
+    /// The last that its first process printed, at most [`CONSOLE_TAIL`]: as it was kept when it broke, or as it is
+    /// now. Nothing, once it was destroyed without having broken.
+    pub async fn console(&self) -> Vec<u8> {
+        if !self.console.is_empty() {
+            return self.console.clone();
+        }
+        self.driver.console(self.id(), CONSOLE_TAIL).await.unwrap_or_default()
     }
 
     /// Lets an event happen, does what follows, and lets happen what comes of that.

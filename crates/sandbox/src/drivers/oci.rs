@@ -87,7 +87,10 @@ impl Driver for Oci {
         let ready = self.ready.get_or_try_init(|| self.get_ready()).await?;
         let image = self.images.namespace(spec).await?;
         let folder = Folder::create(&self.dir, id)?;
-        let making = Making { folder, image, spec: spec.clone(), agent: ready.agent.clone() };
+        // Whoever waits for this may give up, and destroy: not while the sandbox still grows. Locked here and not
+        // in the thread, which might come too late, to the folder of a later sandbox of this name.
+        let Some(lock) = folder.lock()? else { return Err(DriverError::Gone(id.clone())) };
+        let making = Making { folder, _lock: lock, image, spec: spec.clone(), agent: ready.agent.clone() };
         let (runtime, state) = (ready.runtime.clone(), runtime_dir(&self.dir));
         in_a_thread("sandbox", move || making.make(&runtime, &state)).await
     }
@@ -153,6 +156,7 @@ fn cgroups() -> Result<Cgroups, DriverError> {
 /// A sandbox in the making.
 struct Making {
     folder: Folder,
+    _lock: OwnedFd,
     image: Arc<OwnedFd>,
     spec: SandboxSpec,
     agent: PathBuf,
@@ -161,9 +165,7 @@ struct Making {
 impl Making {
     /// Makes the root and starts the container in it, on a thread of its own.
     fn make(self, runtime: &Runtime, state: &Path) -> Result<(), DriverError> {
-        let Self { folder, image, spec, agent } = self;
-        // Whoever waits for this may give up, and destroy: not while the sandbox still grows.
-        let Some(_lock) = folder.lock()? else { return Err(DriverError::Gone(folder.id().clone())) };
+        let Self { folder, _lock, image, spec, agent } = self;
         let (listener, console) = (folder.listen()?, folder.open_console()?);
         let cgroups = cgroups()?;
         mounts::mount_root(image.as_fd(), &folder, spec.limits.disk_mib)?;

@@ -184,10 +184,31 @@ impl Attached {
         self.ledger.hosts()
     }
 
+    /// What it has seen and will see, to be read after it is closed too.
+    pub fn traffic(&self) -> Traffic {
+        Traffic(Arc::clone(&self.ledger))
+    }
+
     /// Closes every connection and waits until it is so; the log stays.
     pub async fn close(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
+    }
+}
+
+/// What a sandbox's way out has seen. Cheap to clone; it keeps nothing open.
+#[derive(Debug, Clone)]
+pub struct Traffic(Arc<Ledger>);
+
+impl Traffic {
+    /// The last 500 connections, oldest first.
+    pub fn log(&self) -> Vec<Connection> {
+        self.0.log()
+    }
+
+    /// What went to and came from each host, by name.
+    pub fn hosts(&self) -> Vec<HostUsage> {
+        self.0.hosts()
     }
 }
 

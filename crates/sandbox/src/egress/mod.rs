@@ -25,7 +25,7 @@ mod stream;
 mod upstream;
 
 pub use address::{OwnHost, Special, special};
-pub use gateway::{Access, Attached, DialError, Gateway, GatewayConfig};
+pub use gateway::{Access, Attached, DialError, Gateway, GatewayConfig, Traffic};
 pub use ledger::{Connection, HostUsage, Verdict};
 pub use network::{Network, SystemNetwork};
 pub use policy::{BadRule, Denial, Host, HostRule, Policy, check_addresses};

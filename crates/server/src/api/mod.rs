@@ -10,6 +10,7 @@ pub mod me;
 pub mod page;
 pub mod providers;
 pub mod runs;
+pub mod sandboxes;
 pub mod sse;
 
 use crate::{control::Runs, domain::failure::Code, store::Store, vault::Vault};
@@ -51,6 +52,7 @@ pub use host::Hosts;
     security(("bearer" = [])),
     tags(
         (name = "runs", description = "Prompts given to a provider's tool"),
+        (name = "sandboxes", description = "What your runs work in"),
         (name = "connections", description = "Your own accounts at the providers"),
         (name = "providers", description = "What can be connected"),
         (name = "people", description = "Who you are"),
@@ -76,7 +78,8 @@ fn api() -> OpenApiRouter<App> {
             .merge(providers::router())
             .merge(connections::router())
             .merge(runs::router())
-            .merge(files::router()),
+            .merge(files::router())
+            .merge(sandboxes::router()),
     )
 }
 

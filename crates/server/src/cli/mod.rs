@@ -11,6 +11,7 @@ pub mod login;
 pub mod output;
 pub mod run;
 pub mod runs;
+pub mod sandboxes;
 pub mod serve;
 pub mod user;
 
@@ -81,6 +82,8 @@ enum Command {
         /// The run's id.
         run: String,
     },
+    /// List the sandboxes of your runs, newest first.
+    Sandboxes(sandboxes::SandboxesArgs),
     /// Print the OpenAPI document.
     #[command(hide = true)]
     Openapi,
@@ -93,9 +96,6 @@ enum Command {
     /// Backups (to come).
     #[command(hide = true)]
     Restore { rest: Vec<String> },
-    /// Sandboxes (to come).
-    #[command(hide = true)]
-    Sandboxes,
 }
 
 /// Runs a command.
@@ -123,11 +123,12 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
         Command::Runs(args) => runs::list(args, &client()?, format).await,
         Command::Logs { run } => runs::logs(&run, &client()?, format).await,
         Command::Cancel { run } => runs::cancel(&run, &client()?, format).await,
+        Command::Sandboxes(args) => sandboxes::run(args, &client()?, format).await,
         Command::Openapi => {
             output::json(&crate::api::document());
             Ok(())
         }
-        Command::Vault { .. } | Command::Backup { .. } | Command::Restore { .. } | Command::Sandboxes => {
+        Command::Vault { .. } | Command::Backup { .. } | Command::Restore { .. } => {
             Err(CliError::usage("this command is to come in a later version"))
         }
     }

@@ -10,6 +10,7 @@
 //! the gap. The reconciler takes no input, runs on a poke and on a timer, and
 //! may run at any time: start-up after a crash is no second path.
 
+mod console;
 mod converse;
 mod hub;
 mod outputs;
@@ -154,6 +155,13 @@ impl Runs {
         let open = self.0.store.request_cancel(id, time::now_ms()).await?;
         self.0.poke.notify_one();
         Ok(open)
+    }
+
+    /// The same, if the run works in this sandbox.
+    pub async fn cancel_in(&self, id: &str, sandbox: &str) -> Result<(), StoreError> {
+        self.0.store.request_cancel_in(id, sandbox, time::now_ms()).await?;
+        self.0.poke.notify_one();
+        Ok(())
     }
 
     /// Waits until a run is over.

@@ -1,7 +1,7 @@
 //! One pass of the reconciler: look, plan, act.
 
 use super::{
-    Live, Runs,
+    Live, Runs, console,
     plan::{Action, Seen, plan},
     run,
 };
@@ -52,6 +52,7 @@ impl Runs {
                 }
                 Action::Destroy(sandbox) => {
                     tracing::warn!(%sandbox, "destroying a sandbox that nobody uses");
+                    console::keep_of_nobody(inner, &sandbox).await;
                     if let Err(error) = inner.driver.destroy(&sandbox).await {
                         tracing::error!(%sandbox, %error, "it could not be destroyed; the next pass tries again");
                     }

@@ -8,7 +8,7 @@
 //!                       deadline, stall, stop ───┘
 //! ```
 
-use super::{Inner, chain, converse::converse, fault, outputs, prepare};
+use super::{Inner, chain, console, converse::converse, fault, outputs, prepare};
 use crate::{
     domain::{
         connections,
@@ -21,7 +21,11 @@ use crate::{
     store::runs::End,
 };
 use futures_util::FutureExt;
-use polydev_sandbox::{Sandbox, SandboxId, egress::Access, guest::GuestError};
+use polydev_sandbox::{
+    Sandbox, SandboxId,
+    egress::{Access, Traffic},
+    guest::GuestError,
+};
 use std::{panic::AssertUnwindSafe, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +60,7 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
             Err(Failure::new(Code::Internal, "the server has a fault").hint("Look into the server's log.").into())
         }),
     };
-    let Said { text, usage, version, .. } = said;
+    let Said { text, usage, version, stderr, traffic, .. } = said;
     let end = match result {
         Ok(()) => End::Completed { text, usage },
         Err(Stop::Failed(error)) => End::Failed { error, text, usage },
@@ -81,11 +85,11 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
     let cancelled = matches!(end, End::Cancelled { .. });
     if cancelled {
-        destroy(inner, &mut sandbox).await;
+        destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
     }
     finish(inner, &run.id, &end).await;
     if !cancelled {
-        destroy(inner, &mut sandbox).await;
+        destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
     }
     // The words of a failure may be the provider's, and hold what they were asked: they are in the row.
     let (status, code) = match &end {
@@ -134,6 +138,8 @@ pub(super) struct Said {
     pub(super) printed: u64,
     /// Which version of the connection it was let in with.
     pub(super) version: Option<i64>,
+    /// What its way out has seen.
+    pub(super) traffic: Option<Traffic>,
 }
 
 async fn answer(inner: &Inner, run: &Run, sandbox: &mut Sandbox, said: &mut Said) -> Result<(), Stop> {
@@ -151,6 +157,7 @@ async fn answer(inner: &Inner, run: &Run, sandbox: &mut Sandbox, said: &mut Said
     let id = guest.id().clone();
     let access = Access { sandbox: id.clone(), person: run.user_id.clone(), policy: inner.policy(provider) };
     let way_out = inner.gateway.attach(access, prepare::dial(&guest));
+    said.traffic = Some(way_out.traffic());
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     prepare::exec(inner, &guest, &invocation).await?;
     inner.append(&run.id, &[EventBody::Started { sandbox_id: id.to_string() }]).await.map_err(fault)?;
@@ -181,8 +188,9 @@ async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, er
     }
 }
 
-/// Destroys the sandbox. What does not work now, the reconciler does on its next pass.
-async fn destroy(inner: &Inner, sandbox: &mut Sandbox) {
+/// Keeps what is to outlive the sandbox, and destroys it. What does not work now, the reconciler does on its next pass.
+async fn destroy(inner: &Inner, sandbox: &mut Sandbox, stderr: &[u8], traffic: Option<&Traffic>) {
+    console::keep(inner, sandbox, stderr, traffic).await;
     sandbox.stop().await;
     if let Err(error) = inner.store.set_sandbox(sandbox.id().as_str(), sandbox.state(), time::now_ms()).await {
         tracing::warn!(sandbox = %sandbox.id(), %error, "the end of a sandbox could not be stored; the next pass does it");

@@ -6,4 +6,5 @@ pub mod failure;
 pub mod id;
 pub mod people;
 pub mod run;
+pub mod sandbox;
 pub mod time;

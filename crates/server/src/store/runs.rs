@@ -219,6 +219,20 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
+    /// The same, if the run works in this sandbox.
+    pub async fn request_cancel_in(&self, id: &str, sandbox_id: &str, at: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE runs SET cancel_requested_at = COALESCE(cancel_requested_at, $1) \
+             WHERE id = $2 AND sandbox_id = $3 AND status IN ('queued', 'running')",
+        )
+        .bind(at)
+        .bind(id)
+        .bind(sandbox_id)
+        .execute(self.write())
+        .await?;
+        Ok(())
+    }
+
     /// Numbers and stores events of an open run. `None`: the run is over, nothing was stored.
     pub async fn append_events(&self, id: &str, bodies: &[EventBody], at: i64) -> Result<Option<i64>, StoreError> {
         let mut tx = self.begin().await?;

@@ -1,9 +1,79 @@
-//! The sandboxes that were made, and what became of them.
+//! The sandboxes that were made, what became of them, and what they left.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, runs::After};
+use crate::domain::sandbox::{self, Network, Sandbox};
 use polydev_sandbox::machine::State;
+use sqlx::{Row, any::AnyRow};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, run_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes ",
+            $rest
+        )
+    };
+}
 
 impl Store {
+    /// The sandbox of this id.
+    pub async fn sandbox(&self, id: &str) -> Result<Option<Sandbox>, StoreError> {
+        let row = sqlx::query(select!("WHERE id = $1")).bind(id).fetch_optional(self.read()).await?;
+        row.as_ref().map(sandbox_of).transpose()
+    }
+
+    /// A person's sandboxes, newest first.
+    pub async fn sandboxes_of(
+        &self,
+        user_id: &str,
+        after: Option<&After>,
+        limit: i64,
+    ) -> Result<Vec<Sandbox>, StoreError> {
+        let (created_at, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
+        let rows = sqlx::query(select!(
+            "WHERE user_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) ORDER BY created_at DESC, id DESC LIMIT $4"
+        ))
+        .bind(user_id)
+        .bind(created_at)
+        .bind(id)
+        .bind(limit)
+        .fetch_all(self.read())
+        .await?;
+        rows.iter().map(sandbox_of).collect()
+    }
+
+    /// What a sandbox printed, if that is kept.
+    pub async fn console(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let row =
+            sqlx::query("SELECT console FROM sandboxes WHERE id = $1").bind(id).fetch_optional(self.read()).await?;
+        Ok(row.map(|row| row.try_get("console")).transpose()?.flatten())
+    }
+
+    /// What the gateway saw of a sandbox, if that is kept.
+    pub async fn network(&self, id: &str) -> Result<Option<Network>, StoreError> {
+        let row =
+            sqlx::query("SELECT network FROM sandboxes WHERE id = $1").bind(id).fetch_optional(self.read()).await?;
+        let text: Option<String> = row.map(|row| row.try_get("network")).transpose()?.flatten();
+        let parse = |text: String| {
+            serde_json::from_str(&text)
+                .map_err(|error| StoreError::Unknown { what: "JSON in a sandbox", value: error.to_string() })
+        };
+        text.map(parse).transpose()
+    }
+
+    /// Keeps what a sandbox printed, and what the gateway saw of it. What is kept already stays.
+    pub async fn keep_console(&self, id: &str, console: &[u8], network: Option<&Network>) -> Result<(), StoreError> {
+        let network = network.map(|network| serde_json::to_string(network).expect("our own type has string keys"));
+        sqlx::query(
+            "UPDATE sandboxes SET console = COALESCE(console, $1), network = COALESCE(network, $2) WHERE id = $3",
+        )
+        .bind(console)
+        .bind(network)
+        .bind(id)
+        .execute(self.write())
+        .await?;
+        Ok(())
+    }
+
     /// Writes down that a sandbox is about to be made for a run.
     pub async fn insert_sandbox(
         &self,
@@ -55,7 +125,6 @@ impl Store {
 
     /// Writes down that every sandbox but these is gone.
     pub async fn sandboxes_gone_but(&self, alive: &[String], at: i64) -> Result<(), StoreError> {
-        use sqlx::Row;
         let rows = sqlx::query("SELECT id FROM sandboxes WHERE ended_at IS NULL").fetch_all(self.read()).await?;
         for row in rows {
             let id: String = row.try_get("id")?;
@@ -65,4 +134,20 @@ impl Store {
         }
         Ok(())
     }
+}
+
+fn sandbox_of(row: &AnyRow) -> Result<Sandbox, StoreError> {
+    let state: String = row.try_get("state")?;
+    Ok(Sandbox {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        run_id: row.try_get("run_id")?,
+        driver: row.try_get("driver")?,
+        image_id: row.try_get("image_id")?,
+        state: sandbox::State::parse(&state)
+            .ok_or_else(|| StoreError::Unknown { what: "state of a sandbox", value: state.clone() })?,
+        error: row.try_get("error")?,
+        created_at: row.try_get("created_at")?,
+        ended_at: row.try_get("ended_at")?,
+    })
 }

@@ -8,6 +8,7 @@ mod faults;
 mod files;
 mod large;
 mod postgres;
+mod sandboxes;
 mod terminal;
 
 use crate::support::server::{Server, text};

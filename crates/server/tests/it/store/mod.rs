@@ -2,6 +2,7 @@
 
 mod outputs;
 mod runs;
+mod sandboxes;
 
 use crate::support::db;
 use polydev_server::store::{Store, StoreError, sqlite_file, sqlite_url};

@@ -1,0 +1,172 @@
+//! `/sandboxes`: what was made for one's runs, what it printed, and its end.
+
+use super::{
+    App,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::{Auth, Path, Query},
+    page::{Page, PageQuery},
+};
+use crate::{
+    domain::{
+        failure::Code,
+        id,
+        people::{Principal, Scope},
+        sandbox::{Network, Sandbox, State},
+        time,
+    },
+    store::runs::After,
+};
+use axum::{
+    Json,
+    extract::State as Part,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(show, stop)).routes(routes!(console))
+}
+
+/// A sandbox.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SandboxView {
+    /// `sbx_…`.
+    pub id: String,
+    /// The run that it was made for.
+    pub run_id: Option<String>,
+    /// What made it.
+    #[schema(examples("oci"))]
+    pub driver: String,
+    /// The content id of its image; empty where the driver uses none.
+    pub image_id: String,
+    /// Where it stands.
+    pub state: State,
+    /// What went wrong with it.
+    pub error: Option<String>,
+    /// When it was asked for.
+    pub created_at: String,
+    /// When nothing of it was left.
+    pub ended_at: Option<String>,
+}
+
+/// A sandbox, and what it reached.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SandboxDetail {
+    #[serde(flatten)]
+    #[expect(missing_docs, reason = "it says of itself what it is")]
+    pub sandbox: SandboxView,
+    /// What the gateway saw of it: names, ports and bytes. Null until it ends, and where that was not kept.
+    pub network: Option<Network>,
+}
+
+impl From<Sandbox> for SandboxView {
+    fn from(sandbox: Sandbox) -> Self {
+        Self {
+            id: sandbox.id,
+            run_id: sandbox.run_id,
+            driver: sandbox.driver,
+            image_id: sandbox.image_id,
+            state: sandbox.state,
+            error: sandbox.error,
+            created_at: time::rfc3339(sandbox.created_at),
+            ended_at: sandbox.ended_at.map(time::rfc3339),
+        }
+    }
+}
+
+/// The sandboxes of one's own runs, newest first. They are listed after their end too, as long as their runs.
+#[utoipa::path(
+    get, path = "/sandboxes", tag = "sandboxes", params(PageQuery),
+    responses(
+        (status = 200, description = "A page", body = Page<SandboxView>),
+        (status = 400, description = "Bad `limit` or `cursor`", body = ErrorBody),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 422, description = "An unknown parameter", body = ErrorBody),
+    )
+)]
+async fn list(Part(app): Part<App>, auth: Auth, Query(query): Query<PageQuery>) -> ApiResult<Json<Page<SandboxView>>> {
+    let who = auth.require(Scope::RunsRead)?;
+    let limit = query.limit()?;
+    let rows = app.store.sandboxes_of(&who.user_id, query.after()?.as_ref(), limit + 1).await?;
+    let key = |sandbox: &Sandbox| After { created_at: sandbox.created_at, id: sandbox.id.clone() };
+    Ok(Json(Page::of(rows, limit, key, SandboxView::from)))
+}
+
+/// A sandbox, and after its end what it reached.
+#[utoipa::path(
+    get, path = "/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "The sandbox's id")),
+    responses(
+        (status = 200, description = "The sandbox", body = SandboxDetail),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 404, description = "No such sandbox, or another person's", body = ErrorBody),
+    )
+)]
+async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<Json<SandboxDetail>> {
+    let who = auth.require(Scope::RunsRead)?;
+    let sandbox = own(&app, &who, &id).await?;
+    let network = app.store.network(&sandbox.id).await?;
+    Ok(Json(SandboxDetail { sandbox: sandbox.into(), network }))
+}
+
+/// End a sandbox: the run that works in it is cancelled, and the sandbox destroyed. One that is gone stays so.
+#[utoipa::path(
+    delete, path = "/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "The sandbox's id")),
+    responses(
+        (status = 204, description = "It will be gone, or is"),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
+        (status = 404, description = "No such sandbox, or another person's", body = ErrorBody),
+    )
+)]
+async fn stop(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<StatusCode> {
+    let who = auth.require(Scope::RunsWrite)?;
+    let sandbox = own(&app, &who, &id).await?;
+    if let Sandbox { run_id: Some(run), ended_at: None, .. } = &sandbox {
+        // A run that is over takes no wish, and its sandbox is on its way out without one.
+        app.runs.cancel_in(run, &sandbox.id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The last 64 KiB that a sandbox printed: as it is while it stands, as it was kept after its end, and then with
+/// the last 16 KiB of the tool's standard error under a heading. Text; what is no UTF-8 is replaced.
+#[utoipa::path(
+    get, path = "/sandboxes/{id}/console", tag = "sandboxes",
+    params(("id" = String, Path, description = "The sandbox's id")),
+    responses(
+        (status = 200, description = "What it printed", body = String, content_type = "text/plain; charset=utf-8"),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 404, description = "No such sandbox, or another person's", body = ErrorBody),
+    )
+)]
+async fn console(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<impl IntoResponse> {
+    let who = auth.require(Scope::RunsRead)?;
+    let sandbox = own(&app, &who, &id).await?;
+    let printed = match app.store.console(&sandbox.id).await? {
+        Some(kept) => kept,
+        None => {
+            let id = sandbox.id.parse().map_err(ApiError::internal)?;
+            let printed = app.runs.console(&id).await.map_err(ApiError::internal)?;
+            // It may have gone between the two looks: then it is kept by now.
+            if printed.is_empty() { app.store.console(&sandbox.id).await?.unwrap_or_default() } else { printed }
+        }
+    };
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((headers, String::from_utf8_lossy(&printed).into_owned()))
+}
+
+/// The sandbox, if it is the person's own.
+async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Sandbox> {
+    let sandbox = if id::is_one(id) { app.store.sandbox(id).await? } else { None };
+    sandbox.filter(|sandbox| sandbox.user_id.as_deref() == Some(who.user_id.as_str())).ok_or_else(|| {
+        ApiError::new(Code::NotFound, format!("there is no sandbox `{}`", id.chars().take(64).collect::<String>()))
+            .hint("`GET /api/v1/sandboxes` lists yours.")
+    })
+}

@@ -1,0 +1,95 @@
+//! What is kept of a sandbox when it goes: what it printed, and what it reached.
+
+use super::{Inner, Runs, chain};
+use crate::{
+    domain::{
+        sandbox::{Flow, Host, Network, Verdict},
+        time,
+    },
+    store::{Store, StoreError},
+};
+use polydev_sandbox::{CONSOLE_TAIL, DriverError, Sandbox, SandboxId, egress};
+
+/// What stands between the console and the tool's standard error.
+const STDERR_HEADING: &str = "--- standard error of the tool ---\n";
+
+impl Runs {
+    /// The end of what a sandbox has printed so far; nothing when nothing of it is left.
+    pub async fn console(&self, id: &SandboxId) -> Result<Vec<u8>, DriverError> {
+        self.0.driver.console(id, CONSOLE_TAIL).await
+    }
+}
+
+/// Keeps what a sandbox of this task printed, the tool's last words, and what it reached. To be called
+/// before it is stopped: its console goes with it.
+pub(super) async fn keep(inner: &Inner, sandbox: &Sandbox, stderr: &[u8], traffic: Option<&egress::Traffic>) {
+    let network = traffic.map(network);
+    store(&inner.store, sandbox.id(), joined(sandbox.console().await, stderr), network.as_ref()).await;
+}
+
+/// Keeps what a sandbox printed that nobody works on any more.
+pub(super) async fn keep_of_nobody(inner: &Inner, id: &SandboxId) {
+    match inner.driver.console(id, CONSOLE_TAIL).await {
+        Ok(console) => store(&inner.store, id, console, None).await,
+        Err(error) => tracing::warn!(sandbox = %id, %error, "a console could not be read, and is lost"),
+    }
+}
+
+/// A sandbox goes all the same when its console cannot be kept.
+async fn store(store: &Store, id: &SandboxId, console: Vec<u8>, network: Option<&Network>) {
+    let kept: Result<(), StoreError> = store.keep_console(id.as_str(), &console, network).await;
+    if let Err(error) = kept {
+        tracing::warn!(sandbox = %id, error = chain(&error), "a console could not be kept");
+    }
+}
+
+fn joined(mut console: Vec<u8>, stderr: &[u8]) -> Vec<u8> {
+    if !stderr.is_empty() {
+        if !console.is_empty() && !console.ends_with(b"\n") {
+            console.push(b'\n');
+        }
+        console.extend_from_slice(STDERR_HEADING.as_bytes());
+        console.extend_from_slice(stderr);
+    }
+    console
+}
+
+fn network(traffic: &egress::Traffic) -> Network {
+    let now = time::now_ms();
+    let host = |seen: egress::HostUsage| Host {
+        host: seen.host,
+        connections: seen.connections,
+        bytes_up: seen.bytes_up,
+        bytes_down: seen.bytes_down,
+    };
+    let flow = |seen: egress::Connection| Flow {
+        at: time::rfc3339(now - seen.at.elapsed().as_millis() as i64),
+        host: seen.host,
+        port: seen.port,
+        verdict: match seen.verdict {
+            egress::Verdict::Allowed => Verdict::Allowed,
+            egress::Verdict::Denied => Verdict::Denied,
+            egress::Verdict::Failed => Verdict::Failed,
+        },
+        reason: seen.reason.map(str::to_owned),
+        bytes_up: seen.bytes_up,
+        bytes_down: seen.bytes_down,
+    };
+    Network {
+        hosts: traffic.hosts().into_iter().map(host).collect(),
+        connections: traffic.log().into_iter().map(flow).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn the_tool_s_words_come_under_a_heading() {
+        let text = |console: &[u8], stderr: &[u8]| String::from_utf8(joined(console.to_vec(), stderr)).unwrap();
+        assert_eq!(text(b"agent: up", b"oh\n"), "agent: up\n--- standard error of the tool ---\noh\n");
+        assert_eq!(text(b"", b"oh"), "--- standard error of the tool ---\noh");
+        assert_eq!(text(b"agent: up\n", b""), "agent: up\n");
+    }
+}

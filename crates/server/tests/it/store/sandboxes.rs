@@ -1,0 +1,91 @@
+//! Sandboxes: listed as runs are, and what they leave.
+
+use super::insert_user;
+use crate::support::db;
+use polydev_sandbox::machine::{Fault, State};
+use polydev_server::{
+    domain::sandbox::{self, Flow, Host, Network, Verdict},
+    store::{Store, runs::After},
+};
+
+async fn made(store: &Store, id: &str, user: &str, at: i64) {
+    store.insert_sandbox(id, user, "run_1", "oci", "cli-1", at).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sandbox_leaves_its_console_and_what_it_reached() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        assert_eq!(store.sandbox("sbx_1").await.unwrap(), None);
+        made(&store, "sbx_1", "usr_1", 1000).await;
+        let sandbox = store.sandbox("sbx_1").await.unwrap().unwrap();
+        assert_eq!((sandbox.state, sandbox.ended_at), (sandbox::State::Creating, None));
+        assert_eq!((sandbox.user_id.as_deref(), sandbox.run_id.as_deref()), (Some("usr_1"), Some("run_1")));
+        assert_eq!((store.console("sbx_1").await.unwrap(), store.network("sbx_1").await.unwrap()), (None, None));
+
+        let host = Host { host: "api.example.com".into(), connections: 2, bytes_up: 10, bytes_down: 1 << 40 };
+        let flow = Flow {
+            at: "2026-01-01T00:00:00.000Z".into(),
+            host: "10.0.0.1".into(),
+            port: 80,
+            verdict: Verdict::Denied,
+            reason: Some("it is private".into()),
+            bytes_up: 0,
+            bytes_down: 0,
+        };
+        let network = Network { hosts: vec![host], connections: vec![flow] };
+        let console = b"nul \0, no UTF-8 \xff";
+        store.keep_console("sbx_1", console, Some(&network)).await.unwrap();
+        store.keep_console("sbx_1", b"later", None).await.unwrap();
+        assert_eq!(store.console("sbx_1").await.unwrap().unwrap(), console, "the first that was kept stays");
+        assert_eq!(store.network("sbx_1").await.unwrap(), Some(network));
+
+        let fault = Fault { stage: "creating", reason: "nul \0".into() };
+        store.set_sandbox("sbx_1", &State::Failed(fault), 2000).await.unwrap();
+        let sandbox = store.sandbox("sbx_1").await.unwrap().unwrap();
+        assert_eq!((sandbox.state, sandbox.ended_at), (sandbox::State::Failed, Some(2000)));
+        assert_eq!(sandbox.error.as_deref(), Some("creating: nul \u{fffd}"));
+
+        // Of one that nobody knows nothing is kept, and that is no error.
+        store.keep_console("sbx_2", b"words", None).await.unwrap();
+        assert_eq!(store.console("sbx_2").await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_are_ones_own_newest_first_and_whole() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        insert_user(&store, "usr_2").await;
+        for n in 0..7 {
+            made(&store, &format!("sbx_{n}"), "usr_1", 1000 + n / 2).await;
+        }
+        made(&store, "sbx_other", "usr_2", 1000).await;
+        let mut seen = Vec::new();
+        let mut after: Option<After> = None;
+        loop {
+            let page = store.sandboxes_of("usr_1", after.as_ref(), 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(After { created_at: last.created_at, id: last.id.clone() });
+            seen.extend(page.into_iter().map(|sandbox| sandbox.id));
+        }
+        assert_eq!(seen, ["sbx_6", "sbx_5", "sbx_4", "sbx_3", "sbx_2", "sbx_1", "sbx_0"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_by_the_sandbox_that_it_works_in_alone() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        let wish = polydev_server::domain::run::Wish { provider: "claude".into(), ..Default::default() };
+        store.insert_run("run_1", "usr_1", &wish, 60, 100, 1000).await.unwrap();
+        store.start_run("run_1", "sbx_2", 1010).await.unwrap();
+        store.request_cancel_in("run_1", "sbx_1", 1020).await.unwrap();
+        assert_eq!(store.run("run_1").await.unwrap().unwrap().cancel_requested_at, None, "an earlier attempt's");
+        store.request_cancel_in("run_1", "sbx_2", 1030).await.unwrap();
+        assert_eq!(store.run("run_1").await.unwrap().unwrap().cancel_requested_at, Some(1030));
+    })
+    .await;
+}
