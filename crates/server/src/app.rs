@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     control::{Rules, Runs},
     domain::connections,
-    store::Store,
+    store::{Alone, Store, StoreError},
     vault::Vault,
 };
 use polydev_sandbox::{
@@ -70,6 +70,19 @@ pub fn lock_data_dir(config: &Config) -> Result<DataDirLock, CliError> {
         .hint("Stop it, or choose another directory with `--data-dir`.")),
         Err(fs::TryLockError::Error(error)) => Err(refused(error)),
     }
+}
+
+/// Takes the database for this server: another one would end its runs.
+pub async fn lock_database(config: &Config) -> Result<Alone, CliError> {
+    Alone::take(config.store.url.expose_secret()).await.map_err(|error| {
+        let taken = matches!(error, StoreError::Taken { .. });
+        let error = CliError::from_chain(error);
+        if taken {
+            error.hint("Stop it, or give this one a database of its own with `store.url`. Several servers on one database are to come.")
+        } else {
+            error
+        }
+    })
 }
 
 /// The driver that the configuration asks for, or the best that works on this host.

@@ -25,6 +25,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     log(&config);
     app::make_data_dir(&config)?;
     let _only = app::lock_data_dir(&config)?;
+    let _alone = app::lock_database(&config).await?;
     let parts = app::parts(&config).await?;
     let (listener, address) = listen(&config).await?;
     let public_url = config.server.public_url(address);

@@ -28,6 +28,12 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
+    /// Another server works on it.
+    #[error("another server works on the database `{database}`")]
+    Taken {
+        /// Its address without the password.
+        database: String,
+    },
     /// A newer server has used it.
     #[error(
         "the database `{database}` is of version {found}, and this polydev knows versions up to {known}: \
@@ -72,6 +78,7 @@ impl StoreError {
             Self::Address { .. }
             | Self::File { .. }
             | Self::Unreachable { .. }
+            | Self::Taken { .. }
             | Self::Newer { .. }
             | Self::Migrate { .. }
             | Self::Unknown { .. } => false,

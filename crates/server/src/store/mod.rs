@@ -10,6 +10,7 @@
 //!   PostgreSQL   read(), write() ─► one pool
 //! ```
 
+mod alone;
 pub mod credentials;
 mod error;
 mod migrate;
@@ -18,6 +19,7 @@ pub mod people;
 pub mod runs;
 pub mod sandboxes;
 
+pub use alone::Alone;
 pub use error::StoreError;
 
 use sqlx::{
@@ -75,11 +77,7 @@ impl Store {
         sqlx::any::install_default_drivers();
         let options =
             AnyConnectOptions::from_str(url).map_err(|_| StoreError::Address { reason: "it is no address" })?;
-        let kind = match options.database_url.scheme() {
-            "sqlite" => Kind::Sqlite,
-            "postgres" | "postgresql" => Kind::Postgres,
-            _ => return Err(StoreError::Address { reason: "it is neither `sqlite:…` nor `postgres://…`" }),
-        };
+        let kind = kind_of(&options)?;
         let name = error::name(&options.database_url);
         if kind == Kind::Sqlite {
             own_file(&sqlite_file(url).ok_or(StoreError::Address { reason: "it names no file" })?)?;
@@ -161,6 +159,14 @@ impl Store {
     }
 }
 
+fn kind_of(address: &AnyConnectOptions) -> Result<Kind, StoreError> {
+    match address.database_url.scheme() {
+        "sqlite" => Ok(Kind::Sqlite),
+        "postgres" | "postgresql" => Ok(Kind::Postgres),
+        _ => Err(StoreError::Address { reason: "it is neither `sqlite:…` nor `postgres://…`" }),
+    }
+}
+
 /// The address of a SQLite database in this file.
 pub fn sqlite_url(path: &Path) -> String {
     // The encoding of sqlx leaves `%` as it is, its decoding does not.
@@ -180,9 +186,10 @@ pub fn sqlite_file(url: &str) -> Option<PathBuf> {
 }
 
 /// Makes the file if need be, and sees to it that only its owner can read it.
-fn own_file(path: &Path) -> Result<(), StoreError> {
+fn own_file(path: &Path) -> Result<fs::File, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
     let file =
         fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)
+    file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(file)
 }
