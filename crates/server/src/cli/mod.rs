@@ -4,6 +4,7 @@ pub mod client;
 pub mod connect;
 pub mod data;
 pub mod doctor;
+pub mod download;
 pub mod duration;
 pub mod image;
 pub mod key;
@@ -13,6 +14,7 @@ pub mod run;
 pub mod runs;
 pub mod sandboxes;
 pub mod serve;
+pub mod upload;
 pub mod user;
 
 use crate::config::{Config, Env, Flags};

@@ -95,6 +95,8 @@ impl From<Failure> for CliError {
         let status = match failure.code {
             Code::NotConnected | Code::NeedsReconnect => exit::NOT_CONNECTED,
             Code::Unauthenticated => exit::BAD_KEY,
+            // What this version does not understand yet.
+            Code::NotYet => exit::USAGE,
             Code::Forbidden
             | Code::NotFound
             | Code::InvalidRequest
@@ -119,7 +121,6 @@ impl From<Failure> for CliError {
             | Code::ImageMissing
             | Code::DriverUnavailable
             | Code::Unsupported
-            | Code::NotYet
             | Code::Internal => exit::FAILED,
         };
         let message = match &failure.request_id {

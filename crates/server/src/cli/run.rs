@@ -2,15 +2,16 @@
 
 use super::{
     client::Client,
+    download::{self, Folder},
     output::{self, CliError, Format, exit},
+    upload,
 };
 use crate::{
-    api::runs::RunView,
+    api::{BODY_MAX, runs::RunView},
     domain::event::{Event, EventBody, LogLevel},
     providers::Tools,
 };
 use backon::{ExponentialBuilder, Retryable};
-use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
@@ -36,10 +37,10 @@ pub struct RunArgs {
     /// `new`, or the id of a conversation (to come).
     #[arg(long, value_name = "new|ID")]
     conversation: Option<String>,
-    /// A file to put into the tool's workspace; may be given again.
+    /// A file or folder to put into the tool's workspace, under its own name; may be given again.
     #[arg(long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
-    /// Where to put what the tool made (to come).
+    /// Where to save what the tool made or changed: a folder, made if it is missing. Files in it are overwritten.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Which of its own tools the tool may use, inside its sandbox.
@@ -60,9 +61,7 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub async fn run(args: RunArgs, client: &Client, format: Format) -> Result<(), CliError> {
-    if args.out.is_some() {
-        return Err(CliError::usage("`--out` is to come in a later version"));
-    }
+    let out = args.out.as_deref().map(Folder::open).transpose()?;
     let prompt = match args.prompt {
         Some(prompt) => prompt,
         None => read_prompt()?,
@@ -78,10 +77,15 @@ pub async fn run(args: RunArgs, client: &Client, format: Format) -> Result<(), C
     set("system", args.system.map(Into::into));
     set("timeout_s", args.timeout.map(Into::into));
     set("tools", args.tools.map(|tools| json!(if tools == "none" { Tools::None } else { Tools::All })));
-    set("files", (!args.files.is_empty()).then(|| read_files(&args.files)).transpose()?);
+    set("files", (!args.files.is_empty()).then(|| upload::read(&args.files)).transpose()?);
+    let body = serde_json::to_vec(&body).map_err(CliError::failed)?;
+    if !args.files.is_empty() && body.len() > BODY_MAX {
+        return Err(upload::too_large());
+    }
 
-    let request = client.request(Method::POST, "/runs").header("accept", "text/event-stream").json(&body);
-    let mut follower = Follower { client, format, run: None, seq: 0, told: false, cancels: true };
+    let request = client.request(Method::POST, "/runs").header("accept", "text/event-stream");
+    let request = request.header("content-type", "application/json").body(body);
+    let mut follower = Follower { client, format, run: None, seq: 0, told: false, cancels: true, ended: false };
     let mut interrupts = interrupts();
     let mut sent = std::pin::pin!(client.send(request));
     let response = tokio::select! {
@@ -95,7 +99,21 @@ pub async fn run(args: RunArgs, client: &Client, format: Format) -> Result<(), C
         }
     };
     follower.run = run_of(&response);
-    follower.follow(response, &mut interrupts).await
+    let end = follower.follow(response, &mut interrupts).await;
+    let (Some(out), Some(run), true) = (out, follower.run, follower.ended) else { return end };
+    let saved = tokio::select! {
+        saved = download::download(client, &run, &out) => saved,
+        _ = interrupts.recv() => Err(CliError::silent(exit::CTRL_C)),
+    };
+    match (end, saved) {
+        (Ok(()), saved) => saved,
+        (Err(error), Ok(())) => Err(error),
+        // What became of the run matters more, and is told last.
+        (Err(error), Err(not_saved)) => {
+            not_saved.print();
+            Err(error)
+        }
+    }
 }
 
 /// The run that the server says it has made.
@@ -121,19 +139,6 @@ fn read_prompt() -> Result<String, CliError> {
     Ok(prompt)
 }
 
-fn read_files(paths: &[PathBuf]) -> Result<serde_json::Value, CliError> {
-    let read = |path: &PathBuf| {
-        let content = std::fs::read(path)
-            .map_err(|error| CliError::usage(format!("{} cannot be read: {error}", path.display())))?;
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(|| CliError::usage(format!("{} has no file name", path.display())))?;
-        Ok(json!({ "path": name, "content_base64": BASE64_STANDARD.encode(content) }))
-    };
-    paths.iter().map(read).collect::<Result<Vec<_>, CliError>>().map(Into::into)
-}
-
 /// Prints a run's events as they come, and cancels it on Ctrl-C.
 pub struct Follower<'a> {
     /// The server.
@@ -148,6 +153,8 @@ pub struct Follower<'a> {
     pub told: bool,
     /// Whether Ctrl-C cancels the run, and does not only stop following it.
     pub cancels: bool,
+    /// Whether the run has ended by itself, with an answer or without.
+    pub ended: bool,
 }
 
 impl Follower<'_> {
@@ -234,8 +241,12 @@ impl Follower<'_> {
             | EventBody::ToolResult { .. }
             | EventBody::Usage(_)
             | EventBody::Log { .. } => {}
-            EventBody::Completed { .. } => return Ok(Some(self.end().await)),
+            EventBody::Completed { .. } => {
+                self.ended = true;
+                return Ok(Some(self.end().await));
+            }
             EventBody::Failed { error } => {
+                self.ended = true;
                 let end = self.end().await;
                 return Ok(Some(end.and(Err(error.clone().into()))));
             }

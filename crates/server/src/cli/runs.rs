@@ -54,7 +54,7 @@ pub async fn list(args: RunsArgs, client: &Client, format: Format) -> Result<(),
 /// Prints a run's events from its start, and follows it to its end.
 pub async fn logs(run: &str, client: &Client, format: Format) -> Result<(), CliError> {
     let response = client.send(client.request(Method::GET, &format!("/runs/{}/events", segment(run)))).await?;
-    Follower { client, format, run: Some(run.to_owned()), seq: 0, told: false, cancels: false }
+    Follower { client, format, run: Some(run.to_owned()), seq: 0, told: false, cancels: false, ended: false }
         .follow(response, &mut interrupts())
         .await
 }

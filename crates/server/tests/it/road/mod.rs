@@ -7,6 +7,7 @@ mod crash;
 mod fair;
 mod faults;
 mod files;
+mod flags;
 mod large;
 mod postgres;
 mod sandboxes;
