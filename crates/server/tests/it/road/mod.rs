@@ -4,6 +4,7 @@
 mod alone;
 mod bad_input;
 mod crash;
+mod cuts;
 mod fair;
 mod faults;
 mod files;
