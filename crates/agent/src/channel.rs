@@ -86,6 +86,10 @@ async fn dispatch(agent: &Rc<Agent>, stream: &mut Stream, channel: Channel) -> R
             let entries = files::list(&agent.root, &path, after.as_deref())?;
             answer(stream, Answer::Entries(entries)).await
         }
+        Channel::Disk => {
+            let disk = files::disk(&agent.root)?;
+            answer(stream, disk).await
+        }
         Channel::Watch { rules } => watch::serve(&agent.root, stream, rules).await,
         Channel::Egress => agent.proxy.serve(stream).await,
     }

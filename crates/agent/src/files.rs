@@ -164,6 +164,14 @@ pub(crate) fn list(root: &Root, path: &str, after: Option<&str>) -> Result<Vec<E
     Ok(entries)
 }
 
+/// How much room the root has.
+pub(crate) fn disk(root: &Root) -> Result<Answer, AgentError> {
+    let path = root.resolve("/")?;
+    let room = rustix::fs::statvfs(&path).map_err(|e| io_error("/", &e.into()))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+    Ok(Answer::Disk { total: bytes(room.f_blocks), free: bytes(room.f_bavail) })
+}
+
 fn entry(path: &Path, name: String) -> Option<Entry> {
     let meta = fs::symlink_metadata(path).ok()?;
     let kind = match meta.file_type() {

@@ -49,7 +49,7 @@ pub(crate) struct Job {
     pub(crate) exit: Cell<Option<Exit>>,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
-    pub(crate) stdin: RefCell<Stdin>,
+    pub(crate) stdin: Stdin,
     /// The terminal, while the job has one.
     terminal: RefCell<Option<Rc<Source>>>,
     /// Poked when there is something to tell an attachment.
@@ -70,7 +70,7 @@ impl Job {
     pub(crate) fn settled(&self) {
         if self.drained() {
             self.terminal.take();
-            self.stdin.replace(Stdin::Closed);
+            self.stdin.close();
             self.over.notify_waiters();
         }
         self.changed.notify_one();
@@ -228,10 +228,10 @@ fn start(mut command: Command, exec: Exec) -> Result<Rc<Job>, AgentError> {
     let stdin = if exec.stdin {
         let (stdin_out, stdin) = pipe().map_err(io)?;
         command.stdin(stdin_out);
-        Stdin::Pipe(pump::source(stdin).map_err(io)?)
+        Stdin::pipe(pump::source(stdin).map_err(io)?)
     } else {
         command.stdin(Stdio::null());
-        Stdin::None
+        Stdin::none()
     };
     let (stdout, stderr) = (pump::source(stdout).map_err(io)?, pump::source(stderr).map_err(io)?);
     let job = spawn(command, exec, stdin, None)?;
@@ -246,7 +246,7 @@ fn start_in_terminal(mut command: Command, exec: Exec, size: TerminalSize) -> Re
     command.stdin(terminal.try_clone().map_err(io)?);
     command.stdout(terminal.try_clone().map_err(io)?).stderr(terminal);
     let controller = pump::source(controller).map_err(io)?;
-    let stdin = if exec.stdin { Stdin::Terminal(controller.clone()) } else { Stdin::None };
+    let stdin = if exec.stdin { Stdin::terminal(controller.clone()) } else { Stdin::none() };
     let job = spawn(command, exec, stdin, Some(controller.clone()))?;
     job.stderr.closed.set(true);
     tokio::task::spawn_local(pump::run(job.clone(), pump::Which::Stdout, controller));
@@ -277,7 +277,7 @@ fn spawn(mut command: Command, exec: Exec, stdin: Stdin, terminal: Option<Rc<Sou
         exit: Cell::new(None),
         stdout: Output::new(exec.stdout),
         stderr,
-        stdin: RefCell::new(stdin),
+        stdin,
         terminal: RefCell::new(terminal),
         changed: Notify::new(),
         over: Notify::new(),

@@ -26,7 +26,10 @@ pub enum Channel {
     Jobs,
     /// Read a job's output from an offset on. Answered by [`Answer::Attached`], then frames.
     Attach(Attach),
-    /// Write to a job's standard input. Answered by [`Answer::Done`], then raw bytes.
+    /// Write to a job's standard input, from where an earlier channel ended. Answered by [`Answer::Input`],
+    /// then raw bytes. A host that ends its side, and is there to read the second reply, [`Answer::Done`],
+    /// ends the input. One that is merely gone does not: the next channel goes on where it was cut off.
+    /// A second channel takes over from the first.
     Stdin {
         /// The job.
         job: String,
@@ -54,6 +57,8 @@ pub enum Channel {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    /// How much room there is for files. Answered by [`Answer::Disk`].
+    Disk,
     /// Tell when files match rules, as JSON frames of [`WatchEvent`], until the host closes.
     Watch {
         /// What to look for.
@@ -256,6 +261,18 @@ pub enum Answer {
     Jobs(Vec<Job>),
     /// To [`Channel::Attach`].
     Attached(Attached),
+    /// To [`Channel::Stdin`].
+    Input {
+        /// How many bytes of the input the job has been given so far, over all channels.
+        written: u64,
+    },
+    /// To [`Channel::Disk`].
+    Disk {
+        /// Bytes that the root can hold.
+        total: u64,
+        /// Bytes of them that are free.
+        free: u64,
+    },
     /// To [`Channel::Signal`].
     Signalled {
         /// How many processes got it.

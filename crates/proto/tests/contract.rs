@@ -40,6 +40,7 @@ fn channels() -> Vec<Channel> {
         Channel::Read(ReadFile { path: text("/home/user/f"), offset: 1, max: 100 }),
         Channel::List { path: text("/home/user"), after: None },
         Channel::List { path: text("/home/user"), after: Some(text("b.txt")) },
+        Channel::Disk,
         Channel::Watch {
             rules: vec![WatchRule {
                 rule: text("signed in"),
@@ -75,6 +76,8 @@ fn replies() -> Vec<Reply> {
         Answer::Started(started),
         Answer::Jobs(vec![job.clone(), Job { exit: None, ..job }]),
         Answer::Attached(Attached { stdout: 7, stderr: 0 }),
+        Answer::Input { written: 12 },
+        Answer::Disk { total: 1000, free: 10 },
         Answer::Signalled { processes: 3 },
         Answer::File { size: 99, total: 100 },
         Answer::Entries(vec![

@@ -145,9 +145,13 @@ impl Guest {
         }
     }
 
-    /// Opens a job's standard input. Shutting the stream down is the end of file.
-    pub async fn stdin(&self, job: &str) -> Result<Stream, GuestError> {
-        Ok(self.done(Channel::Stdin { job: job.to_owned() }).await?.stream)
+    /// Opens a job's standard input, and takes it over from whoever had it. What the job has been given
+    /// already counts in [`Input::written`].
+    pub async fn stdin(&self, job: &str) -> Result<Input, GuestError> {
+        match self.ask(Channel::Stdin { job: job.to_owned() }).await? {
+            (Answer::Input { written }, channel) => Ok(Input { channel, written }),
+            (other, channel) => Err(channel.unexpected(&other)),
+        }
     }
 
     /// Sends a signal to a job, with `tree` to all that it has started. Tells how many processes got it.
@@ -221,6 +225,14 @@ impl Guest {
         }
     }
 
+    /// How much room the sandbox has for files, in bytes: all of it, and what is free.
+    pub async fn disk(&self) -> Result<(u64, u64), GuestError> {
+        match self.ask(Channel::Disk).await? {
+            (Answer::Disk { total, free }, _) => Ok((total, free)),
+            (other, channel) => Err(channel.unexpected(&other)),
+        }
+    }
+
     /// Watches for files that match rules, until it is dropped.
     pub async fn watch(&self, rules: Vec<WatchRule>) -> Result<Watch<polydev_proto::WatchEvent>, GuestError> {
         self.done(Channel::Watch { rules }).await.map(Watch::new)
@@ -257,6 +269,41 @@ impl Guest {
     }
 }
 
+/// A job's standard input. Dropping it leaves the input open for another.
+pub struct Input {
+    channel: Opened,
+    written: u64,
+}
+
+impl Input {
+    /// How many bytes the job had been given when this was opened.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Gives bytes to the job, as fast as it takes them.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), GuestError> {
+        let asked = self.channel.asked;
+        self.channel.stream.write_all(bytes).await.map_err(|source| GuestError::Broken { asked, source })
+    }
+
+    /// Ends the input: returns when the job has been given everything, and the end.
+    pub async fn end(mut self) -> Result<(), GuestError> {
+        let asked = self.channel.asked;
+        self.channel.stream.shutdown().await.map_err(|source| GuestError::Broken { asked, source })?;
+        match self.channel.reply().await? {
+            Answer::Done => Ok(()),
+            other => Err(self.channel.unexpected(&other)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("written", &self.written).finish_non_exhaustive()
+    }
+}
+
 /// A channel on which the agent has answered, or is about to.
 struct Opened {
     asked: &'static str,
@@ -290,6 +337,8 @@ impl Opened {
             Answer::Started(_) => "`started`",
             Answer::Jobs(_) => "`jobs`",
             Answer::Attached(_) => "`attached`",
+            Answer::Input { .. } => "`input`",
+            Answer::Disk { .. } => "`disk`",
             Answer::Signalled { .. } => "`signalled`",
             Answer::File { .. } => "`file`",
             Answer::Entries(_) => "`entries`",
@@ -312,6 +361,7 @@ fn name(channel: &Channel) -> &'static str {
         Channel::Write(_) => "writing a file",
         Channel::Read(_) => "reading a file",
         Channel::List { .. } => "listing a folder",
+        Channel::Disk => "asking for free room",
         Channel::Watch { .. } => "watching files",
         Channel::Egress => "waiting for a connection",
     }

@@ -148,6 +148,9 @@ async fn contract(host: &Host) {
     env.sort_unstable();
     assert_eq!(env, ["EMPTY=", "PATH=/bin:/usr/bin"]);
 
+    let (total, free) = guest_a.disk().await.unwrap();
+    assert!(0 < free && free <= total, "{free} of {total} bytes are free");
+
     // Files of one are not in the other.
     guest_a.write_file("/workspace/here", 0o600, b"bytes").await.unwrap();
     assert_eq!(guest_a.read_file("/workspace/here", 100).await.unwrap(), b"bytes");
@@ -162,7 +165,9 @@ async fn contract(host: &Host) {
     assert_eq!(phase(&another, &a).await, Some(Phase::Running));
     let adopted = Guest::new(another.clone(), a.clone());
     let mut stdin = adopted.stdin(&name).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"after\n").await.unwrap();
+    assert_eq!(stdin.written(), 0);
+    stdin.write(b"after\n").await.unwrap();
+    stdin.end().await.unwrap();
     let mut attachment = adopted.attach(&name, 0, 0).await.unwrap();
     let mut text = Vec::new();
     let exit = loop {

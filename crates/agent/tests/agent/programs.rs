@@ -1,6 +1,6 @@
 //! Programs: what they are given, how they end, how they fail to start.
 
-use crate::support::{Agent, program, rest, shell};
+use crate::support::{Agent, program, reply, rest, shell};
 use polydev_proto::*;
 use std::{fs, io::Write, net::Shutdown, os::unix::fs::PermissionsExt};
 
@@ -105,29 +105,49 @@ fn standard_input_arrives_whole_and_ends() {
 }
 
 #[test]
-fn standard_input_is_one_channel_s_at_a_time_and_only_if_asked_for() {
+fn standard_input_is_there_only_if_asked_for_and_ends_once() {
     let agent = Agent::start();
-    let stdin = |job: &str| Channel::Stdin { job: job.to_owned() };
     agent.exec(program("none", &["cat"]));
     // Without one it is empty: `cat` ends by itself.
     assert_eq!(agent.attach("none", 0, 0).finish().code, Some(0));
     assert_eq!(agent.refused(stdin("none")).code, ErrorCode::Invalid);
 
     agent.exec(Exec { stdin: true, ..program("cat", &["cat"]) });
-    let mut first = agent.done(stdin("cat"));
-    assert_eq!(agent.refused(stdin("cat")).code, ErrorCode::Exists);
-    first.write_all(b"through").unwrap();
-    first.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(rest(&mut first), b"");
+    agent.feed("cat", b"through");
     assert_eq!(agent.refused(stdin("cat")).code, ErrorCode::Invalid);
     assert_eq!(agent.attach("cat", 0, 0).finish().out(), "through");
+}
+
+#[test]
+fn a_host_that_is_gone_has_not_ended_the_input() {
+    let agent = Agent::start();
+    agent.exec(Exec { stdin: true, ..program("cat", &["cat"]) });
+    let (_, mut first) = agent.input("cat");
+    first.write_all(b"half a ").unwrap();
+    drop(first);
+    // What it had sent arrives all the same.
+    assert_eq!(agent.attach("cat", 0, 0).stdout(7), b"half a ");
+    let (written, mut second) = agent.input("cat");
+    assert_eq!(written, 7);
+
+    // And one that still holds it is followed by its successor, which goes on where it was.
+    let (written, mut third) = agent.input("cat");
+    assert_eq!((written, rest(&mut second)), (7, vec![]));
+    third.write_all(b"prompt").unwrap();
+    third.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(reply(&mut third), Ok(Answer::Done));
+    assert_eq!(agent.attach("cat", 0, 0).finish().out(), "half a prompt");
+}
+
+fn stdin(job: &str) -> Channel {
+    Channel::Stdin { job: job.to_owned() }
 }
 
 #[test]
 fn a_channel_to_a_job_that_ended_is_closed() {
     let agent = Agent::start();
     agent.exec(Exec { stdin: true, ..program("j", &["sleep", "1000"]) });
-    let mut stdin = agent.done(Channel::Stdin { job: "j".to_owned() });
+    let (_, mut stdin) = agent.input("j");
     agent.signal("j", 9, true);
     assert_eq!(rest(&mut stdin), b"");
 }

@@ -74,6 +74,14 @@ impl Agent {
         stream
     }
 
+    /// Opens a job's standard input, and tells how much it has been given.
+    pub(crate) fn input(&self, job: &str) -> (u64, UnixStream) {
+        match self.open(Channel::Stdin { job: job.to_owned() }) {
+            (Ok(Answer::Input { written }), stream) => (written, stream),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
     /// Why something is refused.
     pub(crate) fn refused(&self, channel: Channel) -> AgentError {
         self.ask(channel).expect_err("it is refused")
@@ -110,9 +118,10 @@ impl Agent {
 
     /// Writes all of a job's standard input.
     pub(crate) fn feed(&self, job: &str, bytes: &[u8]) {
-        let mut stdin = self.done(Channel::Stdin { job: job.to_owned() });
+        let (_, mut stdin) = self.input(job);
         stdin.write_all(bytes).unwrap();
         stdin.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(reply(&mut stdin), Ok(Answer::Done));
     }
 
     pub(crate) fn signal(&self, job: &str, signal: i32, tree: bool) -> u32 {

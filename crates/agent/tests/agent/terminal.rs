@@ -18,10 +18,10 @@ fn a_terminal_has_a_size_that_changes_and_outlives_who_types() {
     assert_eq!(attachment.stdout(8), b"30 100\r\n");
     agent.ask(Channel::Resize { job: "j".to_owned(), size: TerminalSize { cols: 40, rows: 10 } }).unwrap();
     let typed = |line: &[u8]| {
-        let mut stdin = agent.done(Channel::Stdin { job: "j".to_owned() });
+        let (_, mut stdin) = agent.input("j");
         stdin.write_all(line).unwrap();
         stdin.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(crate::support::rest(&mut stdin), b"");
+        assert_eq!(crate::support::reply(&mut stdin), Ok(Answer::Done));
     };
     typed(b"one\n");
     typed(b"two\n");
@@ -33,7 +33,7 @@ fn a_terminal_has_a_size_that_changes_and_outlives_who_types() {
 fn ctrl_c_interrupts() {
     let agent = Agent::start();
     agent.exec(in_terminal(program("j", &["sleep", "1000"])));
-    agent.done(Channel::Stdin { job: "j".to_owned() }).write_all(b"\x03").unwrap();
+    agent.input("j").1.write_all(b"\x03").unwrap();
     assert_eq!(agent.attach("j", 0, 0).finish().signal, Some(2));
 }
 
