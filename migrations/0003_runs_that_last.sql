@@ -9,6 +9,8 @@ ALTER TABLE runs ADD COLUMN attempts BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX runs_waiting ON runs (user_id) WHERE status = 'queued';
 -- When a person's last run was started tells whose turn it is.
 CREATE INDEX runs_started ON runs (user_id, started_at);
+-- whose turn it is: the person whose last start is longest ago
+CREATE INDEX runs_by_start ON runs (user_id, started_at);
 
 -- What a run made or changed in /workspace.
 CREATE TABLE run_outputs (

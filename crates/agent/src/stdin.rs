@@ -76,9 +76,8 @@ impl Stdin {
     }
 
     fn sink(&self, job: &Job) -> Result<Rc<Source>, AgentError> {
-        let refused = |what: &str| {
-            Err(refuse(ErrorCode::Invalid, format!("standard input of job `{}` {what}", job.name)))
-        };
+        let refused =
+            |what: &str| Err(refuse(ErrorCode::Invalid, format!("standard input of job `{}` {what}", job.name)));
         match &*self.sink.borrow() {
             Sink::Pipe(sink) | Sink::Terminal(sink) => Ok(sink.clone()),
             Sink::None => refused("was not asked for"),

@@ -66,6 +66,11 @@ impl Sandbox {
         Self { driver, guest, state: State::Requested, broke: None, console: Vec::new() }
     }
 
+    /// A sandbox that an earlier server has made, and that was found running.
+    pub fn found(driver: Arc<dyn Driver>, id: SandboxId) -> Self {
+        Self { state: State::Ready, ..Self::new(driver, id) }
+    }
+
     /// Which.
     pub fn id(&self) -> &SandboxId {
         self.guest.id()

@@ -1,8 +1,17 @@
 //! The tool's words, read, stored, and only then acknowledged.
+//!
+//! ```text
+//!   bytes ─► lines ─► dialogue ─► steps ─┬─ emit ─► batch ─► rows, with how far was heard ─► acknowledged
+//!                                        └─ send ─► told to the tool when the rows are there
+//! ```
+//! A batch is stored at once when the last one is older than [`BATCH`], and otherwise when it will be: the first
+//! word is not delayed, and a flood of them makes fifty transactions a second.
 
 use super::{
     Inner, fault,
+    progress::{self, Progress},
     run::{JOB, Said, Stop, lost},
+    say::Say,
 };
 use crate::{
     domain::{
@@ -10,52 +19,61 @@ use crate::{
         failure::{Code, Failure},
         run::Run,
     },
-    providers::{Dialogue, Invocation, Outcome, Step, ToolEnd},
+    providers::{Dialogue, Outcome, Step, ToolEnd},
 };
 use polydev_sandbox::{
     Guest,
     egress::Attached,
-    guest::{JobOutput, OutputStream},
+    guest::{Attachment, JobOutput, OutputStream},
     proto::Exit,
 };
-use tokio::{
-    io::AsyncWriteExt,
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    time::Instant,
-};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// The longest line that a tool may print.
-const LINE_MAX: usize = 16 * 1024 * 1024;
+/// The longest line that a tool may print. Its ring in the sandbox holds more: what is no whole line stays there.
+pub(super) const LINE_MAX: usize = 12 * 1024 * 1024;
 /// The most that a tool may print in a run. All of it is kept, as events: without an end to it, one sandbox
 /// could fill the database.
 const PRINTED_MAX: u64 = 64 * 1024 * 1024;
 /// How much of standard error a failure is made from.
 const STDERR_TAIL: usize = 16 * 1024;
+/// How long events wait for others, at most.
+const BATCH: Duration = Duration::from_millis(20);
+/// How many events make a batch that waits no longer.
+const BATCH_EVENTS: usize = 256;
+
+/// A tool that runs, and what is needed to understand it.
+pub(super) struct Tool<'a> {
+    pub(super) guest: Guest,
+    pub(super) way_out: Attached,
+    pub(super) dialogue: Box<dyn Dialogue>,
+    pub(super) say: &'a Say,
+    /// Where to read on.
+    pub(super) stdout: u64,
+    /// Which version of the connection it was let in with.
+    pub(super) connection: Option<i64>,
+}
 
 /// Reads the tool's words until it, or its dialogue, has ended.
-pub(super) async fn converse(
-    inner: &Inner,
-    run: &Run,
-    guest: &Guest,
-    invocation: Invocation,
-    dialogue: &mut dyn Dialogue,
-    way_out: &Attached,
-    said: &mut Said,
-) -> Result<Outcome, Stop> {
-    let mut output = guest.attach(JOB, 0, 0).await.map_err(lost)?;
-    let (say, mut to_say) = mpsc::unbounded_channel::<String>();
-    let mut talk = std::pin::pin!(talk(guest, invocation.stdin, invocation.interactive, &mut to_say));
+pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mut Said) -> Result<Outcome, Stop> {
+    let mut output = tool.guest.attach(JOB, tool.stdout, 0).await.map_err(lost)?;
+    let (say, guest) = (tool.say, tool.guest.clone());
+    let mut talk = std::pin::pin!(say.give(&guest, JOB));
     let mut talking = true;
-    let mut lines = Lines::default();
+    let mut hearing = Hearing { inner, run, tool, said, lines: Lines::default(), batch: Batch::default() };
     let mut last_output = Instant::now();
     let stall = inner.config.runs.stall;
-    if let Some(outcome) = take(inner, run, dialogue.begin(), &say, said).await? {
-        return Ok(outcome);
-    }
     loop {
-        let quiet_since = last_output.max(way_out.last_activity().into());
+        let quiet_since = last_output.max(hearing.tool.way_out.last_activity().into());
+        let due = hearing.batch.due();
         let next = tokio::select! {
             next = output.next() => next.map_err(lost)?,
+            () = tokio::time::sleep_until(due.unwrap_or(quiet_since)), if due.is_some() => {
+                if let Some(outcome) = hearing.store(&mut output).await? {
+                    return Ok(outcome);
+                }
+                continue;
+            }
             result = &mut talk, if talking => {
                 talking = false;
                 if let Err(error) = result {
@@ -65,7 +83,7 @@ pub(super) async fn converse(
                 continue;
             }
             () = tokio::time::sleep_until(quiet_since + stall) => {
-                if last_output.max(way_out.last_activity().into()) > quiet_since {
+                if last_output.max(hearing.tool.way_out.last_activity().into()) > quiet_since {
                     continue;
                 }
                 return Err(Failure::new(Code::Stalled, format!("neither the tool nor the network moved for {} s", stall.as_secs()))
@@ -74,103 +92,140 @@ pub(super) async fn converse(
         };
         last_output = Instant::now();
         match next {
-            Some(JobOutput::Bytes { stream: OutputStream::Stdout, offset, bytes }) => {
-                let stdout = offset.saturating_add(bytes.len() as u64);
-                said.printed = said.printed.saturating_add(bytes.len() as u64);
-                if said.printed > PRINTED_MAX {
-                    let words = format!("the tool printed more than {} MiB", PRINTED_MAX / 1024 / 1024);
-                    return Err(Failure::new(Code::ToolCrashed, words).hint("Ask for less at a time.").into());
-                }
-                let mut steps = Vec::new();
-                lines.push(&bytes, |line| steps.extend(dialogue.line(line)))?;
-                let outcome = take(inner, run, steps, &say, said).await?;
-                output.ack(stdout, 0).await.map_err(lost)?;
-                if let Some(outcome) = outcome {
-                    return Ok(outcome);
-                }
-            }
+            Some(JobOutput::Bytes { stream: OutputStream::Stdout, bytes, .. }) => hearing.hear(&bytes)?,
             Some(JobOutput::Bytes { stream: OutputStream::Stderr, bytes, .. }) => {
-                said.stderr.extend_from_slice(&bytes);
-                let excess = said.stderr.len().saturating_sub(STDERR_TAIL);
-                said.stderr.drain(..excess);
+                hearing.said.stderr.extend_from_slice(&bytes);
+                let excess = hearing.said.stderr.len().saturating_sub(STDERR_TAIL);
+                hearing.said.stderr.drain(..excess);
             }
             Some(JobOutput::Exit(exit)) => {
-                let mut steps = Vec::new();
-                lines.finish(|line| steps.extend(dialogue.line(line)));
-                if let Some(outcome) = take(inner, run, steps, &say, said).await? {
-                    return Ok(outcome);
-                }
-                return Ok(dialogue.exit(&tool_end(exit, &said.stderr)));
+                hearing.end();
+                return match hearing.store(&mut output).await? {
+                    Some(outcome) => Ok(outcome),
+                    None => Ok(hearing.tool.dialogue.exit(&tool_end(exit, &hearing.said.stderr))),
+                };
             }
             None => return Err(Failure::new(Code::ToolCrashed, "the tool's output ended before the tool").into()),
         }
+        if hearing.batch.is_due()
+            && let Some(outcome) = hearing.store(&mut output).await?
+        {
+            return Ok(outcome);
+        }
     }
 }
 
-/// Stores what follows from steps; the outcome, if the tool has said its last.
-async fn take(
-    inner: &Inner,
-    run: &Run,
-    steps: Vec<Step>,
-    say: &UnboundedSender<String>,
-    said: &mut Said,
-) -> Result<Option<Outcome>, Stop> {
-    let mut events = Vec::new();
-    let mut outcome = None;
-    for step in steps {
-        match step {
-            Step::Emit(event) => {
-                match &event {
-                    EventBody::Text { text } => said.text.push_str(text),
-                    EventBody::Usage(usage) => said.usage = Some(*usage),
-                    EventBody::Queued { .. }
-                    | EventBody::Started { .. }
-                    | EventBody::Reasoning { .. }
-                    | EventBody::ToolCall { .. }
-                    | EventBody::ToolResult { .. }
-                    | EventBody::Log { .. }
-                    | EventBody::Completed { .. }
-                    | EventBody::Failed { .. }
-                    | EventBody::Cancelled => {}
-                }
-                events.push(event);
-            }
-            Step::Send(line) => {
-                let _ = say.send(line);
-            }
-            Step::End(end) => {
-                outcome = Some(end);
-                break;
-            }
-        }
-    }
-    if !inner.append(&run.id, &events).await.map_err(fault)? {
-        // Somebody else has ended it: the reconciler of a newer server, or an operator.
-        return Err(Stop::Stopped);
-    }
-    Ok(outcome)
+/// What hears a tool.
+struct Hearing<'a, 'b> {
+    inner: &'a Inner,
+    run: &'a Run,
+    tool: Tool<'b>,
+    said: &'a mut Said,
+    lines: Lines,
+    batch: Batch,
 }
 
-/// Says to the tool what it is to be told.
-async fn talk(
-    guest: &Guest,
-    first: Option<String>,
-    interactive: bool,
-    lines: &mut UnboundedReceiver<String>,
-) -> std::io::Result<()> {
-    if first.is_none() && !interactive {
-        return Ok(());
+/// What was understood and is not stored yet.
+#[derive(Debug, Default)]
+struct Batch {
+    events: Vec<EventBody>,
+    to_say: Vec<String>,
+    outcome: Option<Outcome>,
+    /// When its first line came.
+    since: Option<Instant>,
+    /// When the one before it was stored.
+    stored: Option<Instant>,
+}
+
+impl Batch {
+    /// When it is to be stored. `None`: it is empty.
+    fn due(&self) -> Option<Instant> {
+        let since = self.since?;
+        if self.events.is_empty() {
+            return Some(since + BATCH);
+        }
+        Some(self.stored.map_or(since, |stored| stored + BATCH))
     }
-    let mut stdin = guest.stdin(JOB).await.map_err(std::io::Error::other)?;
-    if let Some(first) = first {
-        stdin.write_all(first.as_bytes()).await?;
+
+    fn is_due(&self) -> bool {
+        self.outcome.is_some()
+            || !self.to_say.is_empty()
+            || self.events.len() >= BATCH_EVENTS
+            || self.due().is_some_and(|due| due <= Instant::now())
     }
-    if interactive {
-        while let Some(line) = lines.recv().await {
-            stdin.write_all(format!("{line}\n").as_bytes()).await?;
+}
+
+impl Hearing<'_, '_> {
+    fn progress(&self) -> Progress {
+        progress::of(self.tool.stdout, &*self.tool.dialogue, self.tool.say, self.tool.connection)
+    }
+
+    /// Understands what the tool printed.
+    fn hear(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let (mut steps, mut whole) = (Vec::new(), 0);
+        let dialogue = &mut self.tool.dialogue;
+        self.lines.push(bytes, |line, len| {
+            whole += len;
+            steps.extend(dialogue.line(line));
+        })?;
+        self.tool.stdout += whole;
+        if self.tool.stdout > PRINTED_MAX {
+            let words = format!("the tool printed more than {} MiB", PRINTED_MAX / 1024 / 1024);
+            return Err(Failure::new(Code::ToolCrashed, words).hint("Ask for less at a time."));
+        }
+        if whole > 0 {
+            self.batch.since.get_or_insert_with(Instant::now);
+        }
+        self.understand(steps);
+        Ok(())
+    }
+
+    /// The tool has ended: what it left is a line too.
+    fn end(&mut self) {
+        let mut steps = Vec::new();
+        let dialogue = &mut self.tool.dialogue;
+        self.tool.stdout += self.lines.finish(|line| steps.extend(dialogue.line(line)));
+        self.understand(steps);
+    }
+
+    fn understand(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            if self.batch.outcome.is_some() {
+                return;
+            }
+            match step {
+                Step::Emit(event) => self.batch.events.push(event),
+                Step::Send(line) => self.batch.to_say.push(line),
+                Step::End(outcome) => self.batch.outcome = Some(outcome),
+            }
         }
     }
-    stdin.shutdown().await
+
+    /// Stores the batch; then tells the tool what it is to be told, and that what it printed may be forgotten.
+    /// The outcome, if the tool has said its last.
+    async fn store(&mut self, output: &mut Attachment) -> Result<Option<Outcome>, Stop> {
+        let batch = std::mem::take(&mut self.batch);
+        for line in &batch.to_say {
+            self.tool.say.line(line);
+        }
+        for event in &batch.events {
+            self.said.note(event);
+        }
+        if !batch.events.is_empty() && self.said.adopted.is_some_and(|at| self.tool.way_out.last_activity() > at) {
+            // It has gone out again and had something to say after that: the change of servers is behind it.
+            self.said.adopted = None;
+        }
+        if !self.inner.append(&self.run.id, &batch.events, Some(&self.progress())).await.map_err(fault)? {
+            // Somebody else has ended it: the reconciler of a newer server, or an operator.
+            return Err(Stop::Stopped);
+        }
+        self.batch.stored = Some(Instant::now());
+        // A tool whose end is known need not be told that it may go on.
+        if batch.outcome.is_none() {
+            output.ack(self.tool.stdout, 0).await.map_err(lost)?;
+        }
+        Ok(batch.outcome)
+    }
 }
 
 /// Bytes, cut into lines.
@@ -180,13 +235,14 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Failure> {
+    /// Gives each whole line to `each`, and how many bytes it took.
+    fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], u64)) -> Result<(), Failure> {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             if self.rest.is_empty() {
-                each(&bytes[..end]);
+                each(&bytes[..end], end as u64 + 1);
             } else {
                 self.rest.extend_from_slice(&bytes[..end]);
-                each(&self.rest);
+                each(&self.rest, self.rest.len() as u64 + 1);
                 self.rest.clear();
             }
             bytes = &bytes[end + 1..];
@@ -201,10 +257,13 @@ impl Lines {
         Ok(())
     }
 
-    fn finish(&mut self, mut each: impl FnMut(&[u8])) {
-        if !self.rest.is_empty() {
-            each(&std::mem::take(&mut self.rest));
+    /// Gives what has no end to `each`; how many bytes that was.
+    fn finish(&mut self, mut each: impl FnMut(&[u8])) -> u64 {
+        let rest = std::mem::take(&mut self.rest);
+        if !rest.is_empty() {
+            each(&rest);
         }
+        rest.len() as u64
     }
 }
 

@@ -10,14 +10,17 @@
 //! the gap. The reconciler takes no input, runs on a poke and on a timer, and
 //! may run at any time: start-up after a crash is no second path.
 
+mod cause;
 mod console;
 mod converse;
 mod hub;
 mod outputs;
 pub mod plan;
 mod prepare;
+pub mod progress;
 mod reconcile;
 mod run;
+mod say;
 pub mod verify;
 
 pub use hub::{Follower, Hub};
@@ -27,7 +30,7 @@ use crate::{
     config::Config,
     domain::{
         connections::{self, Connection, ConnectionError, Status},
-        event::EventBody,
+        event::{EventBody, LogLevel},
         failure::{Code, Failure},
         id,
         run::Wish,
@@ -42,6 +45,7 @@ use polydev_sandbox::{
     egress::{Gateway, HostRule, Policy},
     image::ImageStore,
 };
+use progress::Progress;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -237,16 +241,25 @@ impl Inner {
         }
     }
 
-    /// Stores events of a run and wakes its followers. `false`: the run is over.
-    async fn append(&self, run: &str, bodies: &[EventBody]) -> Result<bool, StoreError> {
-        if bodies.is_empty() {
-            return Ok(true);
-        }
-        let last = self.store.append_events(run, bodies, time::now_ms()).await?;
-        if let Some(seq) = last {
+    /// Stores events of a run, with how far its tool was heard, and wakes its followers. `false`: the run is over.
+    async fn append(&self, run: &str, bodies: &[EventBody], progress: Option<&Progress>) -> Result<bool, StoreError> {
+        let last = self.store.append_events(run, bodies, progress, time::now_ms()).await?;
+        if let Some(seq) = last.filter(|_| !bodies.is_empty()) {
             self.hub.notify(run, seq);
         }
         Ok(last.is_some())
+    }
+
+    /// Puts a run back into the queue, whose tool was not started.
+    async fn put_back(&self, run: &str) -> Result<(), StoreError> {
+        let text = "the server was stopped before the tool was started: the run begins anew".to_owned();
+        let why = EventBody::Log { level: LogLevel::Warn, text };
+        if let Some(seq) = self.store.requeue_run(run, &why, time::now_ms()).await? {
+            tracing::info!(run, "a run of an earlier server begins anew");
+            self.hub.notify(run, seq);
+            self.poke.notify_one();
+        }
+        Ok(())
     }
 
     /// Ends a run and wakes its followers.

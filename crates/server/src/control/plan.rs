@@ -3,13 +3,16 @@
 //!
 //! ```text
 //!   open runs (database) ─┐
-//!   sandboxes (driver)   ─┼─► plan() ─► start | end | stop | destroy
+//!   sandboxes (driver)   ─┼─► plan() ─► start | adopt | put back | end | stop | destroy
 //!   tasks (this process) ─┘
 //! ```
 
 use crate::{domain::run::Status, store::runs::OpenRun};
-use polydev_sandbox::{Observed, SandboxId};
+use polydev_sandbox::{Observed, Phase, SandboxId};
 use std::collections::{HashMap, HashSet};
+
+/// How often a sandbox is made for a run whose server stops before its tool is started.
+const ATTEMPTS: i64 = 3;
 
 /// What is known at the start of a pass.
 #[derive(Debug)]
@@ -35,7 +38,11 @@ pub enum Action {
     Stop(String),
     /// This run was cancelled, and no task works on it.
     EndCancelled(String),
-    /// This run ran in a server that is no more.
+    /// An earlier server began this run, and its sandbox still runs: go on with it.
+    Adopt(String, SandboxId),
+    /// An earlier server took this run out of the queue, and did not come to start its tool.
+    PutBack(String),
+    /// The sandbox of this run is gone, and with it what its tool did.
     EndInterrupted(String),
     /// Nobody's sandbox.
     Destroy(SandboxId),
@@ -48,9 +55,10 @@ pub enum Action {
 pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     let mut actions = Vec::new();
     // First of all: a run is over when its tool is.
-    let sandboxes: HashSet<&SandboxId> = seen.live.values().collect();
+    let adoptable: HashMap<&str, &SandboxId> = seen.open.iter().filter_map(|run| adoptable(run, seen)).collect();
+    let used: HashSet<&SandboxId> = seen.live.values().chain(adoptable.values().copied()).collect();
     for sandbox in seen.observed {
-        if !sandboxes.contains(&sandbox.id) {
+        if !used.contains(&sandbox.id) {
             actions.push(Action::Destroy(sandbox.id.clone()));
         }
     }
@@ -67,11 +75,18 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
             }
             Status::Queued | Status::Running if run.cancelled => actions.push(Action::EndCancelled(run.id.clone())),
             Status::Queued => waiting.push(run),
-            Status::Running => actions.push(Action::EndInterrupted(run.id.clone())),
+            Status::Running => actions.push(match adoptable.get(run.id.as_str()) {
+                Some(&sandbox) => {
+                    *running_of.entry(&run.user_id).or_default() += 1;
+                    Action::Adopt(run.id.clone(), sandbox.clone())
+                }
+                None if run.began || run.attempts >= ATTEMPTS => Action::EndInterrupted(run.id.clone()),
+                None => Action::PutBack(run.id.clone()),
+            }),
             Status::Completed | Status::Failed | Status::Cancelled => {}
         }
     }
-    let places = if seen.draining { 0 } else { seen.capacity.saturating_sub(seen.live.len()) };
+    let places = if seen.draining { 0 } else { seen.capacity.saturating_sub(seen.live.len() + adoptable.len()) };
     for _ in 0..places {
         // The first of the least: `min_by_key` keeps the oldest among equals.
         let next = waiting
@@ -86,14 +101,29 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     actions
 }
 
+/// The run and its sandbox, if both run and nobody works on them.
+fn adoptable<'a>(run: &'a OpenRun, seen: &Seen<'a>) -> Option<(&'a str, &'a SandboxId)> {
+    let wanted = run.status == Status::Running && !run.cancelled && !seen.draining && !seen.live.contains_key(&run.id);
+    let sandbox = run.sandbox_id.as_deref().filter(|_| wanted)?;
+    let runs = |observed: &&Observed| observed.phase == Phase::Running && observed.id.as_str() == sandbox;
+    Some((&run.id, &seen.observed.iter().find(runs)?.id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polydev_sandbox::Phase;
     use proptest::prelude::*;
 
     fn run(id: &str, user: &str, status: Status, cancelled: bool) -> OpenRun {
-        OpenRun { id: id.into(), user_id: user.into(), status, cancelled }
+        OpenRun {
+            id: id.into(),
+            user_id: user.into(),
+            status,
+            cancelled,
+            sandbox_id: None,
+            began: status == Status::Running,
+            attempts: i64::from(status == Status::Running),
+        }
     }
 
     fn sandbox(n: u8) -> SandboxId {
@@ -132,27 +162,69 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_still_runs_is_adopted_and_what_had_not_begun_begins_anew() {
+        let in_sandbox = |id: &str, n: u8| OpenRun {
+            sandbox_id: Some(sandbox(n).to_string()),
+            ..run(id, "u", Status::Running, false)
+        };
+        let open = [
+            in_sandbox("runs", 1),
+            in_sandbox("ended", 2),
+            OpenRun { began: false, ..in_sandbox("half made", 3) },
+            OpenRun { began: false, ..in_sandbox("gone", 4) },
+            OpenRun { began: false, attempts: ATTEMPTS, ..in_sandbox("hopeless", 5) },
+            OpenRun { cancelled: true, ..in_sandbox("cancelled", 6) },
+            run("waits", "u", Status::Queued, false),
+        ];
+        let observed = [
+            Observed { id: sandbox(1), phase: Phase::Running },
+            Observed { id: sandbox(2), phase: Phase::Ended { out_of_memory: false } },
+            Observed { id: sandbox(3), phase: Phase::Partial },
+            Observed { id: sandbox(6), phase: Phase::Running },
+        ];
+        let seen = Seen { open: &open, observed: &observed, live: &HashMap::new(), capacity: 1, draining: false };
+        assert_eq!(
+            plan(&seen),
+            [
+                Action::Destroy(sandbox(2)),
+                Action::Destroy(sandbox(3)),
+                Action::Destroy(sandbox(6)),
+                Action::Adopt("runs".into(), sandbox(1)),
+                Action::EndInterrupted("ended".into()),
+                Action::PutBack("half made".into()),
+                Action::PutBack("gone".into()),
+                Action::EndInterrupted("hopeless".into()),
+                Action::EndCancelled("cancelled".into()),
+            ]
+        );
+    }
+
     proptest! {
         /// Never over capacity, never a live sandbox destroyed, never a run started twice or out of turn.
         #[test]
         fn plans_are_sound(
-            runs in prop::collection::vec((0..3u8, any::<bool>(), any::<bool>(), any::<bool>()), 0..30),
-            observed in prop::collection::vec(0..26u8, 0..10),
+            runs in prop::collection::vec((0..3u8, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), 0..26),
+            observed in prop::collection::btree_set(0..26u8, 0..10),
             capacity in 0..6usize,
             draining: bool,
         ) {
             let mut live = HashMap::new();
-            let open: Vec<OpenRun> = runs.iter().enumerate().map(|(n, (user, running, is_live, cancelled))| {
+            let open: Vec<OpenRun> = runs.iter().enumerate().map(|(n, (user, running, is_live, cancelled, began))| {
                 let id = format!("r{n}");
                 if *running && *is_live {
                     live.insert(id.clone(), sandbox(n as u8));
                 }
-                run(&id, &user.to_string(), if *running { Status::Running } else { Status::Queued }, *cancelled)
+                let status = if *running { Status::Running } else { Status::Queued };
+                let sandbox_id = running.then(|| sandbox(n as u8).to_string());
+                OpenRun { sandbox_id, began: *running && *began, ..run(&id, &user.to_string(), status, *cancelled) }
             }).collect();
             let observed: Vec<Observed> = observed.into_iter().map(|n| Observed { id: sandbox(n), phase: Phase::Running }).collect();
             let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining });
             let started: Vec<&String> = actions.iter().filter_map(|a| match a { Action::Start(id) => Some(id), _ => None }).collect();
-            prop_assert!(started.is_empty() || started.len() + live.len() <= capacity);
+            let adopted: Vec<&SandboxId> = actions.iter().filter_map(|a| match a { Action::Adopt(_, id) => Some(id), _ => None }).collect();
+            prop_assert!(started.is_empty() || started.len() + live.len() + adopted.len() <= capacity);
+            prop_assert!(!draining || adopted.is_empty());
             prop_assert!(!draining || started.is_empty());
             for id in &started {
                 let run = open.iter().find(|run| run.id == **id).unwrap();
@@ -160,7 +232,7 @@ mod tests {
             }
             for action in &actions {
                 if let Action::Destroy(id) = action {
-                    prop_assert!(!live.values().any(|mine| mine == id));
+                    prop_assert!(!live.values().any(|mine| mine == id) && !adopted.contains(&id));
                 }
             }
             prop_assert!(started.iter().collect::<HashSet<_>>().len() == started.len());

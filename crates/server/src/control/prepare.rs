@@ -1,7 +1,9 @@
 //! What a run needs before its tool speaks: a sandbox, files, a way out, the tool's start.
 
 use super::{
-    Inner, fault, image, no_connection,
+    Inner,
+    converse::LINE_MAX,
+    fault, image, no_connection,
     run::{JOB, lost},
 };
 use crate::{
@@ -22,8 +24,9 @@ use polydev_sandbox::{
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 
-/// How much of the tool's words may wait for the database.
-const STDOUT_RING: Ring = Ring { capacity: 4 * 1024 * 1024, overflow: Overflow::Block };
+/// How much of the tool's words may wait for the database: more than its longest line, for only whole lines are
+/// acknowledged.
+const STDOUT_RING: Ring = Ring { capacity: LINE_MAX as u32 + 1024 * 1024, overflow: Overflow::Block };
 /// How much of its standard error is kept: the tail, for when it fails.
 const STDERR_RING: Ring = Ring { capacity: 64 * 1024, overflow: Overflow::DropOldest };
 

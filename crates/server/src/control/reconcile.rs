@@ -3,7 +3,7 @@
 use super::{
     Live, Runs, console,
     plan::{Action, Seen, plan},
-    run,
+    run::{self, Begin},
 };
 use crate::{
     domain::{
@@ -35,7 +35,12 @@ impl Runs {
         };
         for action in actions {
             match action {
-                Action::Start(run) => self.start(run),
+                Action::Start(run) => {
+                    let sandbox: SandboxId = id::new("sbx").parse().expect("an id of ours has this shape");
+                    self.start(run, Begin::Fresh, sandbox);
+                }
+                Action::Adopt(run, sandbox) => self.start(run, Begin::Adopted, sandbox),
+                Action::PutBack(run) => inner.put_back(&run).await?,
                 Action::Stop(run) => {
                     if let Some(live) = inner.live().get(&run) {
                         live.stop.cancel();
@@ -46,8 +51,11 @@ impl Runs {
                 }
                 Action::EndInterrupted(run) => {
                     tracing::warn!(run, "nothing works on this run any more");
-                    let error = Failure::new(Code::Interrupted, "the server could not see the run to its end")
-                        .hint("It was stopped, or its database was out of reach. Run it again.");
+                    let error =
+                        Failure::new(Code::Interrupted, "the run's sandbox ended while no server watched over it")
+                            .hint(
+                                "The server or its host was stopped, or the database was out of reach. Run it again.",
+                            );
                     inner.finish(&run, &End::Failed { error, text: String::new(), usage: None }).await?;
                 }
                 Action::Destroy(sandbox) => {
@@ -69,9 +77,8 @@ impl Runs {
     }
 
     /// Starts the task of a run, unless the server is stopping.
-    fn start(&self, id: String) {
+    fn start(&self, id: String, begin: Begin, sandbox: SandboxId) {
         let inner = self.0.clone();
-        let sandbox: SandboxId = id::new("sbx").parse().expect("an id of ours has this shape");
         let stop = CancellationToken::new();
         let mut live = self.0.live();
         if self.0.draining.is_cancelled() {
@@ -79,7 +86,7 @@ impl Runs {
         }
         live.insert(id.clone(), Live { sandbox: sandbox.clone(), stop: stop.clone(), interrupted: false });
         self.0.tasks.spawn(async move {
-            run::run(&inner, &id, sandbox, &stop).await;
+            run::run(&inner, &id, begin, sandbox, &stop).await;
             inner.live().remove(&id);
             inner.poke.notify_one();
         });

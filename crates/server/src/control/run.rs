@@ -1,14 +1,21 @@
 //! The task of one run: a sandbox, the tool in it, its words, the end.
 //!
 //! ```text
-//!   make sandbox ─► files, way out ─► exec ─► read lines ─► store events ─► acknowledge
-//!                                                │
-//!                       end said by the tool ────┤
-//!                       the tool's exit ─────────┤──► keep its files ─► store the end ─► destroy
-//!                       deadline, stall, stop ───┘
+//!   make sandbox ─► files, way out ─► exec ─┐
+//!                                           ├─► read lines ─► store events ─► acknowledge
+//!   adopt one with a tool in it ─► way out ─┘        │
+//!                       end said by the tool ────────┤
+//!                       the tool's exit ─────────────┤──► keep its files ─► store the end ─► destroy
+//!                       deadline, stall, stop ───────┤
+//!                       adopted, but no tool ────────┘──► destroy ─► back into the queue
 //! ```
 
-use super::{Inner, chain, console, converse::converse, fault, outputs, prepare};
+use super::{
+    Inner, cause, chain, console,
+    converse::{Tool, converse},
+    fault, outputs, prepare, progress,
+    say::Say,
+};
 use crate::{
     domain::{
         connections,
@@ -17,24 +24,37 @@ use crate::{
         run::Run,
         time,
     },
-    providers::{self, Outcome, Prompt},
+    providers::{self, Dialogue, Outcome, Prompt, Provider, Step},
     store::runs::End,
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::FutureExt;
 use polydev_sandbox::{
-    Sandbox, SandboxId,
-    egress::{Access, Traffic},
+    Guest, Sandbox, SandboxId,
+    egress::{Access, Attached, Traffic},
     guest::GuestError,
 };
-use std::{panic::AssertUnwindSafe, time::Duration};
-use tokio::time::Instant;
+use std::{
+    io,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 /// The job's name in its sandbox.
 pub(super) const JOB: &str = "run";
 
+/// Where the task of a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// With a sandbox that is to be made.
+    Fresh,
+    /// With one that an earlier server made, and the tool that runs in it.
+    Adopted,
+}
+
 /// Runs a run to its end, and removes what it needed.
-pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &CancellationToken) {
+pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, sandbox: SandboxId, stop: &CancellationToken) {
     let run = match inner.store.run(id).await {
         Ok(Some(run)) => run,
         Ok(None) => return,
@@ -42,24 +62,31 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
             return finish(inner, id, &End::Failed { error: fault(error), text: String::new(), usage: None }).await;
         }
     };
-    let mut sandbox = Sandbox::new(inner.driver.clone(), sandbox);
+    let mut sandbox = match begin {
+        Begin::Fresh => Sandbox::new(inner.driver.clone(), sandbox),
+        Begin::Adopted => Sandbox::found(inner.driver.clone(), sandbox),
+    };
     let mut said = Said::default();
     let started = Instant::now();
-    let deadline = started + Duration::from_secs(run.timeout_s as u64);
+    let ago_ms = run.started_at.filter(|_| begin == Begin::Adopted).map_or(0, |at| time::now_ms() - at);
+    let left = Duration::from_secs(run.timeout_s as u64).saturating_sub(Duration::from_millis(ago_ms.max(0) as u64));
     // A panic is a fault of ours at one tool's words: the run ends, its sandbox goes, the server stays.
-    let answer = AssertUnwindSafe(answer(inner, &run, &mut sandbox, &mut said)).catch_unwind();
+    let answer = AssertUnwindSafe(answer(inner, &run, begin, &mut sandbox, &mut said)).catch_unwind();
     let result = tokio::select! {
         biased;
         () = stop.cancelled() => Err(Stop::Stopped),
-        () = tokio::time::sleep_until(deadline) => {
-            Err(Stop::Failed(Failure::new(Code::Timeout, format!("the run took longer than its {} s", run.timeout_s))
-                .hint("Ask for less, or give it a longer `timeout_s`.")))
-        }
-        result = answer => result.unwrap_or_else(|_| {
-            tracing::error!(run = run.id, "the task of a run panicked");
-            Err(Failure::new(Code::Internal, "the server has a fault").hint("Look into the server's log.").into())
-        }),
+        result = tokio::time::timeout(left, answer) => match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panic)) => {
+                tracing::error!(run = run.id, "the task of a run panicked");
+                Err(Failure::new(Code::Internal, "the server has a fault").hint("Look into the server's log.").into())
+            }
+            Err(_elapsed) => Err(Failure::new(Code::Timeout, format!("the run took longer than its {} s", run.timeout_s))
+                .hint("Ask for less, or give it a longer `timeout_s`.")
+                .into()),
+        },
     };
+    let result = cause::name(inner, &run, &sandbox, &said, result).await;
     let Said { text, usage, version, stderr, traffic, .. } = said;
     let end = match result {
         Ok(()) => End::Completed { text, usage },
@@ -71,6 +98,13 @@ pub(super) async fn run(inner: &Inner, id: &str, sandbox: SandboxId, stop: &Canc
             usage,
         },
         Err(Stop::Stopped) => End::Cancelled { text, usage },
+        Err(Stop::NotBegun) => {
+            destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
+            if let Err(error) = inner.put_back(&run.id).await {
+                tracing::error!(run = run.id, %error, "a run could not be put back; the next pass does it");
+            }
+            return;
+        }
     };
     if let End::Failed { error, .. } = &end
         && error.code == Code::NeedsReconnect
@@ -120,6 +154,8 @@ async fn finish(inner: &Inner, run: &str, end: &End) {
 pub(super) enum Stop {
     Stopped,
     Failed(Failure),
+    /// It was adopted, and its tool had not been started.
+    NotBegun,
 }
 
 impl From<Failure> for Stop {
@@ -134,42 +170,144 @@ pub(super) struct Said {
     pub(super) text: String,
     pub(super) usage: Option<Usage>,
     pub(super) stderr: Vec<u8>,
-    /// How much it has printed, bytes.
-    pub(super) printed: u64,
     /// Which version of the connection it was let in with.
     pub(super) version: Option<i64>,
     /// What its way out has seen.
     pub(super) traffic: Option<Traffic>,
+    /// When this server took the run over from another, until it is seen that the tool has got over that.
+    pub(super) adopted: Option<Instant>,
 }
 
-async fn answer(inner: &Inner, run: &Run, sandbox: &mut Sandbox, said: &mut Said) -> Result<(), Stop> {
+impl Said {
+    /// Takes note of what an event says of the answer.
+    pub(super) fn note(&mut self, event: &EventBody) {
+        match event {
+            EventBody::Text { text } => self.text.push_str(text),
+            EventBody::Usage(usage) => self.usage = Some(*usage),
+            EventBody::Queued { .. }
+            | EventBody::Started { .. }
+            | EventBody::Reasoning { .. }
+            | EventBody::ToolCall { .. }
+            | EventBody::ToolResult { .. }
+            | EventBody::Log { .. }
+            | EventBody::Completed { .. }
+            | EventBody::Failed { .. }
+            | EventBody::Cancelled => {}
+        }
+    }
+}
+
+async fn answer(inner: &Inner, run: &Run, begin: Begin, sandbox: &mut Sandbox, said: &mut Said) -> Result<(), Stop> {
     let provider = providers::by_name(&run.provider)
         .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no provider `{}` any more", run.provider)))?;
-    if !inner.store.start_run(&run.id, sandbox.id().as_str(), time::now_ms()).await.map_err(fault)? {
-        // Cancelled between the plan and now.
-        return Err(Stop::Stopped);
-    }
     let prompt =
         Prompt { text: run.prompt.clone(), model: run.model.clone(), system: run.system.clone(), tools: run.tools };
-    let (guest, (invocation, version)) =
-        tokio::try_join!(prepare::sandbox(inner, run, sandbox), prepare::invocation(inner, run, provider, &prompt))?;
-    said.version = Some(version);
-    let id = guest.id().clone();
-    let access = Access { sandbox: id.clone(), person: run.user_id.clone(), policy: inner.policy(provider) };
-    let way_out = inner.gateway.attach(access, prepare::dial(&guest));
-    said.traffic = Some(way_out.traffic());
-    prepare::put_files(inner, &guest, run, &invocation.files).await?;
-    prepare::exec(inner, &guest, &invocation).await?;
-    inner.append(&run.id, &[EventBody::Started { sandbox_id: id.to_string() }]).await.map_err(fault)?;
-    let mut dialogue = provider.dialogue(&prompt);
-    let outcome = converse(inner, run, &guest, invocation, &mut *dialogue, &way_out, said).await?;
-    match outcome {
+    let outcome = match begin {
+        Begin::Fresh => fresh(inner, run, provider, &prompt, sandbox, said).await,
+        Begin::Adopted => adopted(inner, run, provider, &prompt, sandbox, said).await,
+    };
+    match outcome? {
         Outcome::Answered { usage } => {
             said.usage = usage.or(said.usage);
             Ok(())
         }
         Outcome::Failed(failure) => Err(failure.into()),
     }
+}
+
+/// Starts the tool in a sandbox of its own.
+async fn fresh(
+    inner: &Inner,
+    run: &Run,
+    provider: &'static dyn Provider,
+    prompt: &Prompt,
+    sandbox: &mut Sandbox,
+    said: &mut Said,
+) -> Result<Outcome, Stop> {
+    if !inner.store.start_run(&run.id, sandbox.id().as_str(), time::now_ms()).await.map_err(fault)? {
+        // Cancelled between the plan and now.
+        return Err(Stop::Stopped);
+    }
+    let (guest, (invocation, version)) =
+        tokio::try_join!(prepare::sandbox(inner, run, sandbox), prepare::invocation(inner, run, provider, prompt))?;
+    said.version = Some(version);
+    let way_out = out(inner, run, provider, &guest, said);
+    prepare::put_files(inner, &guest, run, &invocation.files).await?;
+    prepare::exec(inner, &guest, &invocation).await?;
+    let say = Say::new(invocation.stdin, invocation.interactive);
+    let mut dialogue = provider.dialogue(prompt);
+    begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
+    let tool = Tool { guest, way_out, dialogue, say: &say, stdout: 0, connection: Some(version) };
+    converse(inner, run, tool, said).await
+}
+
+/// Goes on with a tool that an earlier server has started.
+async fn adopted(
+    inner: &Inner,
+    run: &Run,
+    provider: &'static dyn Provider,
+    prompt: &Prompt,
+    sandbox: &mut Sandbox,
+    said: &mut Said,
+) -> Result<Outcome, Stop> {
+    let guest = sandbox.guest().cloned().ok_or(Stop::NotBegun)?;
+    if !guest.jobs().await.map_err(lost)?.iter().any(|job| job.job == JOB) {
+        return Err(Stop::NotBegun);
+    }
+    *said = progress::heard(inner, &run.id).await?;
+    said.adopted = Some(Instant::now());
+    let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
+    let say = Say::new(invocation.stdin, invocation.interactive);
+    let mut dialogue = provider.dialogue(prompt);
+    let way_out = out(inner, run, provider, &guest, said);
+    let (stdout, connection) = match inner.store.progress(&run.id).await.map_err(fault)? {
+        None => {
+            begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
+            (0, Some(version))
+        }
+        Some(progress) => {
+            dialogue.restore(progress.dialogue).map_err(fault)?;
+            say.restore(progress.said, BASE64_STANDARD.decode(progress.unsaid).map_err(fault)?);
+            (progress.stdout, progress.connection)
+        }
+    };
+    said.version = connection;
+    tracing::info!(run = run.id, sandbox = %guest.id(), stdout, "a run of an earlier server goes on");
+    let tool = Tool { guest, way_out, dialogue, say: &say, stdout, connection };
+    converse(inner, run, tool, said).await
+}
+
+/// The tool runs: from here on the run cannot be put back.
+async fn begun(
+    inner: &Inner,
+    run: &Run,
+    guest: &Guest,
+    dialogue: &mut dyn Dialogue,
+    say: &Say,
+    version: i64,
+) -> Result<(), Stop> {
+    for step in dialogue.begin() {
+        match step {
+            Step::Send(line) => say.line(&line),
+            Step::Emit(_) | Step::End(_) => {
+                return Err(fault(io::Error::other("a dialogue may only speak before it has heard something")).into());
+            }
+        }
+    }
+    let progress = progress::of(0, dialogue, say, Some(version));
+    let started = [EventBody::Started { sandbox_id: guest.id().to_string() }];
+    if !inner.append(&run.id, &started, Some(&progress)).await.map_err(fault)? {
+        return Err(Stop::Stopped);
+    }
+    Ok(())
+}
+
+/// A run's way out.
+fn out(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, said: &mut Said) -> Attached {
+    let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(provider) };
+    let way_out = inner.gateway.attach(access, prepare::dial(guest));
+    said.traffic = Some(way_out.traffic());
+    way_out
 }
 
 /// The agent no longer answers as it must: the sandbox has ended, or is out of order.

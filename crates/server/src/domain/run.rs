@@ -3,11 +3,13 @@
 //! ```text
 //!              start               answer
 //!   queued ───────────► running ───────────► completed
-//!     │ │                 │ │      fail
+//!     │ │ ◄───────────────┤ │
+//!     │ │    put back     │ │      fail
 //!     │ └──── fail ───────┼─┴──────────────► failed
 //!     │                   │        stop
 //!     └────── cancel ─────┴────────────────► cancelled
 //! ```
+//! It is put back when its server was stopped before its tool was started.
 //!
 //! The wish to cancel is a column of the row; it becomes the state when the
 //! tool is gone.
@@ -79,10 +81,11 @@ impl Status {
     pub fn after(self, change: Change) -> Option<Self> {
         match (self, change) {
             (Self::Queued, Change::Start) => Some(Self::Running),
+            (Self::Running, Change::PutBack) => Some(Self::Queued),
             (Self::Running, Change::Answer) => Some(Self::Completed),
             (Self::Queued | Self::Running, Change::Fail) => Some(Self::Failed),
             (Self::Queued | Self::Running, Change::Cancel) => Some(Self::Cancelled),
-            (Self::Queued, Change::Answer)
+            (Self::Queued, Change::Answer | Change::PutBack)
             | (Self::Running, Change::Start)
             | (Self::Completed | Self::Failed | Self::Cancelled, _) => None,
         }
@@ -94,6 +97,8 @@ impl Status {
 pub enum Change {
     /// A sandbox is being made for it.
     Start,
+    /// Its server was stopped before its tool was started.
+    PutBack,
     /// Its tool has answered.
     Answer,
     /// It did not work.

@@ -25,8 +25,9 @@ use crate::domain::{
     time,
 };
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 static ABOUT: About = About {
     name: "claude",
@@ -133,7 +134,7 @@ fn file(path: &'static str, content: SecretString) -> HomeFile {
 }
 
 /// How far the tool has got.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Talk {
     ended: bool,
     /// The message that is under way.
@@ -149,7 +150,7 @@ struct Talk {
     /// The last message broke off at its limit of tokens.
     cut_short: bool,
     /// The calls that have been told.
-    calls: HashSet<String>,
+    calls: BTreeSet<String>,
     /// When the provider will take requests again, Unix seconds.
     resets_at: Option<i64>,
     /// The last fault that the tool wrote as if the model had said it.
@@ -182,6 +183,15 @@ impl Dialogue for Talk {
             Some((fault, said)) => self.failure(fault, &said),
             None => fault::crashed(&ABOUT, end),
         })
+    }
+
+    fn save(&self) -> Value {
+        json::save(self)
+    }
+
+    fn restore(&mut self, saved: Value) -> Result<(), serde_json::Error> {
+        *self = serde_json::from_value(saved)?;
+        Ok(())
     }
 }
 

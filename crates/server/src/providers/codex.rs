@@ -28,8 +28,9 @@ use crate::domain::{
     time,
 };
 use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 static ABOUT: About = About {
     name: "codex",
@@ -114,7 +115,7 @@ impl Provider for Codex {
     }
 
     fn dialogue(&self, prompt: &Prompt) -> Box<dyn Dialogue> {
-        Box::new(Talk { prompt: Some(prompt.clone()), tools: prompt.tools, ..Talk::default() })
+        Box::new(Talk { prompt: prompt.clone(), ..Talk::default() })
     }
 }
 
@@ -129,11 +130,12 @@ fn can_code(id: &str) -> bool {
 }
 
 /// How far the tool has got.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Talk {
-    /// What is still to be asked.
-    prompt: Option<Prompt>,
-    tools: Tools,
+    #[serde(skip)]
+    prompt: Prompt,
+    /// The prompt has been given.
+    asked: bool,
     /// Our thread. Those of subagents have other ids.
     thread: String,
     ended: bool,
@@ -144,7 +146,7 @@ struct Talk {
     /// The reasoning of this item came in pieces.
     reasoning: String,
     /// The calls that have been told.
-    calls: HashSet<String>,
+    calls: BTreeSet<String>,
     usage: Option<Usage>,
     /// When the provider will take requests again, Unix seconds.
     resets_at: Option<i64>,
@@ -154,11 +156,10 @@ struct Talk {
 
 impl Dialogue for Talk {
     fn begin(&mut self) -> Vec<Step> {
-        let Some(prompt) = &self.prompt else { return Vec::new() };
         let client = json!({ "name": "polydev", "title": "Polydev", "version": env!("CARGO_PKG_VERSION") });
         let thread = json!({
-            "model": prompt.model.as_deref().unwrap_or(ABOUT.default_model),
-            "developerInstructions": prompt.system,
+            "model": self.prompt.model.as_deref().unwrap_or(ABOUT.default_model),
+            "developerInstructions": self.prompt.system,
             // The sandbox around the tool is ours, and nobody is there to ask.
             "approvalPolicy": "never",
             "sandbox": "danger-full-access",
@@ -178,7 +179,7 @@ impl Dialogue for Talk {
         {
             match (line.get("method").and_then(Value::as_str), line.get("id")) {
                 (Some(method), None) => self.told(method, &line["params"], &mut steps),
-                (Some(method), Some(id)) => steps.push(reply(method, id, self.tools)),
+                (Some(method), Some(id)) => steps.push(reply(method, id, self.prompt.tools)),
                 (None, Some(id)) => self.answered(id, &line, &mut steps),
                 (None, None) => {}
             }
@@ -192,6 +193,16 @@ impl Dialogue for Talk {
             None => fault::crashed(&ABOUT, end),
         })
     }
+
+    fn save(&self) -> Value {
+        json::save(self)
+    }
+
+    fn restore(&mut self, saved: Value) -> Result<(), serde_json::Error> {
+        let prompt = std::mem::take(&mut self.prompt);
+        *self = Self { prompt, ..serde_json::from_value(saved)? };
+        Ok(())
+    }
 }
 
 impl Talk {
@@ -199,13 +210,12 @@ impl Talk {
     fn answered(&mut self, id: &Value, line: &Value, steps: &mut Vec<Step>) {
         if !line["error"].is_null() {
             self.fail(Fault::Tool, text(line, "/error/message"), steps);
-        } else if id.as_i64() == Some(THREAD_START)
-            && let Some(prompt) = self.prompt.take()
-        {
+        } else if id.as_i64() == Some(THREAD_START) && !self.asked {
+            self.asked = true;
             self.thread = text(line, "/result/thread/id").to_owned();
             let turn = json!({
                 "threadId": self.thread,
-                "input": [{ "type": "text", "text": prompt.text }],
+                "input": [{ "type": "text", "text": self.prompt.text }],
                 "summary": "auto",
             });
             steps.push(request(TURN_START, "turn/start", &turn));

@@ -2,9 +2,10 @@
 
 use super::{About, ToolEnd, json::one_line};
 use crate::domain::failure::{Code, Failure};
+use serde::{Deserialize, Serialize};
 
 /// Why a provider did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Fault {
     /// The credential is not, or no longer, accepted.
     Refused,

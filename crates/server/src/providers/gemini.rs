@@ -21,8 +21,9 @@ use crate::domain::{
     time,
 };
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 static ABOUT: About = About {
     name: "gemini",
@@ -157,7 +158,7 @@ fn can_converse(id: &str, model: &Value) -> bool {
 }
 
 /// How far the tool has got.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Talk {
     ended: bool,
     /// Some of the answer has been told.
@@ -165,7 +166,7 @@ struct Talk {
     /// Some of it since the last use of a tool.
     goes_on: bool,
     /// The calls that have been told.
-    calls: HashSet<String>,
+    calls: BTreeSet<String>,
     /// The last fault that was told.
     fault: String,
 }
@@ -197,6 +198,15 @@ impl Dialogue for Talk {
             }
             None => fault::crashed(&ABOUT, end),
         })
+    }
+
+    fn save(&self) -> Value {
+        json::save(self)
+    }
+
+    fn restore(&mut self, saved: Value) -> Result<(), serde_json::Error> {
+        *self = serde_json::from_value(saved)?;
+        Ok(())
     }
 }
 

@@ -77,3 +77,8 @@ pub(super) fn input(value: &Value) -> Value {
     let short = shorten(value);
     if fits(&short) { short } else { serde_json::json!({ "truncated": true }) }
 }
+
+/// A dialogue's own state.
+pub(super) fn save(state: &impl serde::Serialize) -> Value {
+    serde_json::to_value(state).expect("flags, counts and texts are JSON")
+}

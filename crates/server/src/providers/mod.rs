@@ -118,7 +118,7 @@ pub struct ProbeRequest {
 }
 
 /// What is asked of a tool.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Prompt {
     /// The prompt.
     pub text: String,
@@ -180,6 +180,12 @@ pub trait Dialogue: Send {
 
     /// The tool has ended without [`Step::End`]: what to make of it.
     fn exit(&mut self, end: &ToolEnd) -> Outcome;
+
+    /// How far it has got, between two lines: kept with the run, for a server that takes over from this one.
+    fn save(&self) -> serde_json::Value;
+
+    /// Goes on from where another dialogue of the same prompt was saved.
+    fn restore(&mut self, saved: serde_json::Value) -> Result<(), serde_json::Error>;
 }
 
 /// What follows from a line.

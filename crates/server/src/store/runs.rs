@@ -9,7 +9,7 @@ use crate::domain::{
     failure::Failure,
     run::{Change, Run, Status, Wish, WorkFile},
 };
-use crate::providers::Tools;
+use crate::{control::progress::Progress, providers::Tools};
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 macro_rules! select {
@@ -42,6 +42,12 @@ pub struct OpenRun {
     pub status: Status,
     /// Whether somebody asked to cancel it.
     pub cancelled: bool,
+    /// Its sandbox, when it is `running`.
+    pub sandbox_id: Option<String>,
+    /// Whether its tool was seen to start: then it cannot be started anew.
+    pub began: bool,
+    /// How often a sandbox was made for it.
+    pub attempts: i64,
 }
 
 /// How a run ended.
@@ -159,7 +165,8 @@ impl Store {
     /// started longest ago, and each person's oldest first.
     pub async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, user_id, status, cancel_requested_at FROM runs WHERE status IN ('queued', 'running') \
+            "SELECT id, user_id, status, cancel_requested_at, sandbox_id, attempts, \
+             CASE WHEN progress IS NULL THEN 0 ELSE 1 END AS began FROM runs WHERE status IN ('queued', 'running') \
              ORDER BY (SELECT COALESCE(MAX(started_at), 0) FROM runs AS theirs WHERE theirs.user_id = runs.user_id), \
              created_at, id",
         )
@@ -172,6 +179,9 @@ impl Store {
                 user_id: row.try_get("user_id")?,
                 status: status_of(row)?,
                 cancelled: cancel_requested_at.is_some(),
+                sandbox_id: row.try_get("sandbox_id")?,
+                began: row.try_get::<i32, _>("began")? == 1,
+                attempts: row.try_get("attempts")?,
             })
         };
         rows.iter().map(open).collect()
@@ -195,7 +205,7 @@ impl Store {
     /// Takes a run out of the queue for this sandbox. `false`: it was no longer waiting.
     pub async fn start_run(&self, id: &str, sandbox_id: &str, at: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(
-            "UPDATE runs SET status = 'running', sandbox_id = $1, started_at = $2 \
+            "UPDATE runs SET status = 'running', sandbox_id = $1, started_at = $2, attempts = attempts + 1 \
              WHERE id = $3 AND status = 'queued' AND cancel_requested_at IS NULL",
         )
         .bind(sandbox_id)
@@ -204,6 +214,30 @@ impl Store {
         .execute(self.write())
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Puts a run back into the queue, whose tool was not started, and says so in a log event. The number of that
+    /// event; `None`: it is no longer running, or its tool was started.
+    pub async fn requeue_run(&self, id: &str, why: &EventBody, at: i64) -> Result<Option<i64>, StoreError> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "UPDATE runs SET status = 'queued', sandbox_id = NULL, started_at = NULL, last_seq = last_seq + 1 \
+             WHERE id = $1 AND status = 'running' AND progress IS NULL RETURNING last_seq",
+        )
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let seq: i64 = row.try_get("last_seq")?;
+        insert_event(&mut tx, id, seq, at, why).await?;
+        tx.commit().await?;
+        Ok(Some(seq))
+    }
+
+    /// How far the tool of a run was heard. `None`: it was not started.
+    pub async fn progress(&self, id: &str) -> Result<Option<Progress>, StoreError> {
+        let row = sqlx::query("SELECT progress FROM runs WHERE id = $1").bind(id).fetch_optional(self.read()).await?;
+        row.as_ref().map_or(Ok(None), |row| parse_optional(row, "progress"))
     }
 
     /// Writes down the wish to cancel. `false`: the run is over.
@@ -233,13 +267,22 @@ impl Store {
         Ok(())
     }
 
-    /// Numbers and stores events of an open run. `None`: the run is over, nothing was stored.
-    pub async fn append_events(&self, id: &str, bodies: &[EventBody], at: i64) -> Result<Option<i64>, StoreError> {
+    /// Numbers and stores events of an open run, and how far its tool was heard by them. The number of the newest
+    /// event; `None`: the run is over, nothing was stored.
+    pub async fn append_events(
+        &self,
+        id: &str,
+        bodies: &[EventBody],
+        progress: Option<&Progress>,
+        at: i64,
+    ) -> Result<Option<i64>, StoreError> {
         let mut tx = self.begin().await?;
         let row = sqlx::query(
-            "UPDATE runs SET last_seq = last_seq + $1 WHERE id = $2 AND status IN ('queued', 'running') RETURNING last_seq",
+            "UPDATE runs SET last_seq = last_seq + $1, progress = COALESCE($2, progress) \
+             WHERE id = $3 AND status IN ('queued', 'running') RETURNING last_seq",
         )
         .bind(bodies.len() as i64)
+        .bind(progress.map(json))
         .bind(id)
         .fetch_optional(&mut *tx)
         .await?;
@@ -282,7 +325,9 @@ impl Store {
             }
             End::Cancelled { text, usage } => (text, usage, None, EventBody::Cancelled),
         };
-        sqlx::query("UPDATE runs SET status = $1, text = $2, usage = $3, error = $4, finished_at = $5 WHERE id = $6")
+        sqlx::query(
+            "UPDATE runs SET status = $1, text = $2, usage = $3, error = $4, finished_at = $5, progress = NULL WHERE id = $6",
+        )
             .bind(next.as_str())
             // PostgreSQL cannot store U+0000 in a text; the events have it as it was, escaped.
             .bind((!text.is_empty() || next == Status::Completed).then(|| text.replace('\0', "\u{fffd}")))

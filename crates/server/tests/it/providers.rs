@@ -65,12 +65,19 @@ fn silent_exit() -> ToolEnd {
     ToolEnd { code: Some(1), signal: None, stderr: String::new() }
 }
 
-/// Feeds the lines to a dialogue of the provider, and its exit when it has not ended by them.
+/// Feeds the lines to a dialogue of the provider, and its exit when it has not ended by them. After each line
+/// another server takes over, and makes nothing else of what follows.
 fn replay(name: &str, tools: Tools, output: &[u8], end: &ToolEnd) -> Vec<Step> {
     let mut dialogue = provider(name).dialogue(&prompt(tools));
     let mut steps = dialogue.begin();
     for line in output.split(|&b| b == b'\n') {
-        steps.extend(dialogue.line(line));
+        let mut successor = provider(name).dialogue(&prompt(tools));
+        successor.restore(dialogue.save()).expect("what was saved can be restored");
+        let taken_up = successor.line(line);
+        assert_eq!(taken_up, dialogue.line(line), "after a change of servers: {}", String::from_utf8_lossy(line));
+        assert_eq!(successor.save(), dialogue.save());
+        steps.extend(taken_up);
+        dialogue = successor;
     }
     if !steps.iter().any(|s| matches!(s, Step::End(_))) {
         steps.push(Step::End(dialogue.exit(end)));

@@ -5,6 +5,7 @@ use crate::support::{
     host,
     server::{Server, text},
 };
+use polydev_server::domain::event::{Event, EventBody};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader},
@@ -104,6 +105,62 @@ async fn a_stopped_server_ends_its_runs_as_interrupted() {
         assert!(text(&out.stderr).contains("the server was stopped"), "{}", text(&out.stderr));
         server.run();
         assert_eq!(run_of(&server, &run)["error"]["code"], "interrupted");
+    })
+    .await;
+}
+
+/// A run whose tool works in its sandbox for a while, and has begun to.
+fn working(server: &Server, seconds: u32) -> (Child, String) {
+    let prompt = format!("use tool: echo begun; sleep {seconds}; echo woken");
+    let mut child = server
+        .command(&["run", "claude", &prompt, "--output", "stream-json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut run = String::new();
+    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if let Some(id) = event["run_id"].as_str() {
+            run = id.to_owned();
+        }
+        if event["type"] == "tool.call" {
+            return (child, run);
+        }
+    }
+    let out = child.wait_with_output().unwrap();
+    panic!("the tool was not used: {}\n{}", text(&out.stderr), server.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_still_runs_is_adopted() {
+    let standin = standin().await;
+    blocking(move || {
+        let mut server = Server::start(&standin);
+        server.connect("claude");
+        let (mut child, run) = working(&server, 3);
+        let sandbox = server.sandboxes().pop().expect("it runs in a sandbox");
+        server.kill();
+        let _ = child.kill();
+        let _ = child.wait();
+        assert!(!host::processes_of(&sandbox).is_empty(), "the tool works on");
+        server.run();
+        // Twice: what one server has adopted is adopted from it as well.
+        host::until(Duration::from_secs(10), || server.log().contains("a run of an earlier server goes on"));
+        server.kill();
+        server.run();
+        host::until(Duration::from_secs(30), || run_of(&server, &run)["finished_at"].is_string());
+        let ended = run_of(&server, &run);
+        assert_eq!(ended["status"], "completed", "{ended}\n{}", server.log());
+        let logs = server.polydev(&["logs", &run, "--output", "stream-json"]);
+        let events: Vec<Event> = text(&logs.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        super::sound(&events);
+        let woken =
+            |event: &Event| matches!(&event.body, EventBody::ToolResult { output, .. } if output.contains("woken"));
+        assert_eq!(events.iter().filter(|event| woken(event)).count(), 1, "{events:?}");
+        host::until(Duration::from_secs(10), || server.sandboxes().is_empty());
+        assert_eq!(host::leftovers(&sandbox), Vec::<String>::new());
     })
     .await;
 }

@@ -2,8 +2,9 @@
 
 use crate::support::db;
 use polydev_server::{
+    control::progress::Progress,
     domain::{
-        event::EventBody,
+        event::{EventBody, LogLevel},
         failure::{Code, Failure},
         run::{Status, Wish, WorkFile},
     },
@@ -47,12 +48,12 @@ async fn a_run_lives_once() {
         assert!(store.start_run("run_1", "sbx_1", 1010).await.unwrap());
         assert!(!store.start_run("run_1", "sbx_2", 1011).await.unwrap(), "only once");
         let two = [text("nul \0 and"), text(" more")];
-        assert_eq!(store.append_events("run_1", &two, 1020).await.unwrap(), Some(3));
+        assert_eq!(store.append_events("run_1", &two, None, 1020).await.unwrap(), Some(3));
         let end = End::Completed { text: "nul \0 and more".into(), usage: None };
         assert_eq!(store.finish_run("run_1", &end, 1510).await.unwrap(), Some(4));
 
         assert_eq!(store.finish_run("run_1", &end, 1520).await.unwrap(), None, "it ends once");
-        assert_eq!(store.append_events("run_1", &two, 1530).await.unwrap(), None, "nothing follows the end");
+        assert_eq!(store.append_events("run_1", &two, None, 1530).await.unwrap(), None, "nothing follows the end");
         assert!(!store.request_cancel("run_1", 1540).await.unwrap());
         let events = store.events_after("run_1", 0, 100).await.unwrap();
         assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
@@ -128,7 +129,7 @@ async fn two_finishers_make_one_end() {
             let (one, two, appended) = tokio::join!(
                 store.finish_run(&id, &failed, 1100),
                 store.finish_run(&id, &cancelled, 1100),
-                store.append_events(&id, &more, 1100),
+                store.append_events(&id, &more, None, 1100),
             );
             assert_eq!(one.unwrap().is_some() as u8 + two.unwrap().is_some() as u8, 1);
             let events = store.events_after(&id, 0, 100).await.unwrap();
@@ -172,6 +173,37 @@ async fn pages_are_newest_first_and_whole() {
             seen.extend(page.into_iter().map(|run| run.id));
         }
         assert_eq!(seen, ["run_6", "run_5", "run_4", "run_3", "run_2", "run_1", "run_0"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn how_far_the_tool_was_heard_is_kept_with_what_it_said() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        store.insert_run("run_1", "usr_1", &wish(), 60, 1000).await.unwrap();
+        let why = EventBody::Log { level: LogLevel::Warn, text: "again".into() };
+        assert_eq!(store.requeue_run("run_1", &why, 1001).await.unwrap(), None, "it waits anyway");
+        store.start_run("run_1", "sbx_1", 1010).await.unwrap();
+        let open = store.open_runs().await.unwrap();
+        assert_eq!((open[0].sandbox_id.as_deref(), open[0].began, open[0].attempts), (Some("sbx_1"), false, 1));
+
+        // Its server stops before its tool is started: it begins anew.
+        assert_eq!(store.requeue_run("run_1", &why, 1020).await.unwrap(), Some(2));
+        let open = store.open_runs().await.unwrap();
+        assert_eq!((open[0].status, open[0].sandbox_id.as_deref(), open[0].attempts), (Status::Queued, None, 1));
+        store.start_run("run_1", "sbx_2", 1030).await.unwrap();
+        assert_eq!(store.progress("run_1").await.unwrap(), None);
+        let mut progress = Progress { stdout: 7, unsaid: "AP8=".into(), connection: Some(3), ..Progress::default() };
+        progress.dialogue = serde_json::json!({ "said": "nul \0" });
+        assert_eq!(store.append_events("run_1", &[text("a")], Some(&progress), 1040).await.unwrap(), Some(3));
+        assert_eq!(store.append_events("run_1", &[text("b")], None, 1050).await.unwrap(), Some(4));
+        assert_eq!(store.progress("run_1").await.unwrap(), Some(progress.clone()));
+        progress.stdout = 9;
+        assert_eq!(store.append_events("run_1", &[], Some(&progress), 1060).await.unwrap(), Some(4), "no event");
+        assert_eq!(store.progress("run_1").await.unwrap(), Some(progress));
+        assert!(store.open_runs().await.unwrap()[0].began);
+        assert_eq!(store.requeue_run("run_1", &why, 1070).await.unwrap(), None, "its tool was started");
     })
     .await;
 }

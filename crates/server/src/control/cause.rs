@@ -1,0 +1,112 @@
+//! What a run really ended of: a tool that dies for want of memory or disk tells of a crash, and one that lost its
+//! network with its server blames the provider.
+
+use super::{
+    Inner,
+    run::{Said, Stop},
+};
+use crate::domain::{
+    event::{EventBody, LogLevel},
+    failure::{Code, Failure},
+    run::Run,
+};
+use polydev_sandbox::Sandbox;
+
+/// A disk with less room than this is full, bytes.
+const FULL: u64 = 64 * 1024;
+
+/// What else is known of a run's end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The kernel has ended a process of the sandbox.
+    out_of_memory: bool,
+    /// The sandbox has no room for files.
+    disk_full: bool,
+    /// Another server had begun it, and nothing shows yet that the tool got over the change.
+    just_adopted: bool,
+}
+
+/// The same end, by its true name.
+pub(super) async fn name(
+    inner: &Inner,
+    run: &Run,
+    sandbox: &Sandbox,
+    said: &Said,
+    end: Result<(), Stop>,
+) -> Result<(), Stop> {
+    let out_of_memory = match &end {
+        Err(Stop::Stopped | Stop::NotBegun) => return end,
+        Ok(()) | Err(Stop::Failed(_)) => inner.driver.out_of_memory(sandbox.id()).await.unwrap_or(false),
+    };
+    match end {
+        Err(Stop::Failed(failure)) => {
+            let disk_full = failure.code == Code::ToolCrashed && (says_so(said) || is_full(sandbox).await);
+            let seen = Seen { out_of_memory, disk_full, just_adopted: said.adopted.is_some() };
+            let limits = inner.config.sandbox.cli;
+            Err(Stop::Failed(of(failure, seen, limits.memory_mib, limits.disk_mib)))
+        }
+        Ok(()) if out_of_memory => {
+            let text = "a process of the sandbox was ended for want of memory".to_owned();
+            let told = inner.append(&run.id, &[EventBody::Log { level: LogLevel::Warn, text }], None).await;
+            told.map(drop).map_err(|error| Stop::Failed(super::fault(error)))
+        }
+        end => end,
+    }
+}
+
+/// Whether the tool's last words are the system's for a full disk.
+fn says_so(said: &Said) -> bool {
+    let words = String::from_utf8_lossy(&said.stderr);
+    words.contains("ENOSPC") || words.contains("No space left on device")
+}
+
+async fn is_full(sandbox: &Sandbox) -> bool {
+    match sandbox.guest() {
+        Some(guest) => guest.disk().await.is_ok_and(|(_, free)| free < FULL),
+        None => false,
+    }
+}
+
+fn of(failure: Failure, seen: Seen, memory_mib: u64, disk_mib: u64) -> Failure {
+    match failure.code {
+        Code::ToolCrashed if seen.out_of_memory => {
+            Failure::new(Code::OutOfMemory, format!("the sandbox needed more than its {memory_mib} MiB of memory"))
+                .hint("Ask for less at a time; `sandbox.cli.memory_mib` sets how much there is, files included.")
+        }
+        Code::ToolCrashed if seen.disk_full => {
+            Failure::new(Code::DiskFull, format!("the sandbox needed more than its {disk_mib} MiB for files"))
+                .hint("Ask for less at a time; `sandbox.cli.disk_mib` sets how much there is.")
+        }
+        Code::ToolCrashed | Code::ProviderUnavailable if seen.just_adopted => Failure::new(
+            Code::Interrupted,
+            format!(
+                "the server was stopped while the run was under way, and the tool did not get over it: {}",
+                failure.message
+            ),
+        )
+        .hint("Run it again."),
+        _other => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_gets_its_true_name() {
+        let named = |code, seen| of(Failure::new(code, "words"), seen, 64, 8).code;
+        let (memory, disk, adopted) = (
+            Seen { out_of_memory: true, ..Seen::default() },
+            Seen { disk_full: true, ..Seen::default() },
+            Seen { just_adopted: true, ..Seen::default() },
+        );
+        assert_eq!(named(Code::ToolCrashed, Seen::default()), Code::ToolCrashed);
+        assert_eq!(named(Code::ToolCrashed, memory), Code::OutOfMemory);
+        assert_eq!(named(Code::ToolCrashed, disk), Code::DiskFull);
+        assert_eq!(named(Code::ToolCrashed, adopted), Code::Interrupted);
+        assert_eq!(named(Code::ProviderUnavailable, adopted), Code::Interrupted);
+        assert_eq!(named(Code::ProviderUnavailable, memory), Code::ProviderUnavailable);
+        assert_eq!(named(Code::RateLimited, adopted), Code::RateLimited);
+    }
+}
