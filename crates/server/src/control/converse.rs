@@ -211,8 +211,10 @@ impl Hearing<'_, '_> {
         for event in &batch.events {
             self.said.note(event);
         }
-        if !batch.events.is_empty() && self.said.adopted.is_some_and(|at| self.tool.way_out.last_activity() > at) {
-            // It has gone out again and had something to say after that: the change of servers is behind it.
+        let speaks =
+            batch.events.iter().any(|event| matches!(event, EventBody::Text { .. } | EventBody::ToolCall { .. }));
+        if speaks && self.said.adopted.is_some_and(|at| self.tool.way_out.last_activity() > at) {
+            // The model has spoken after the tool went out again: the change of servers is behind it.
             self.said.adopted = None;
         }
         if !self.inner.append(&self.run.id, &batch.events, Some(&self.progress())).await.map_err(fault)? {

@@ -255,11 +255,11 @@ async fn adopted(
         return Err(Stop::NotBegun);
     }
     *said = progress::heard(inner, &run.id).await?;
-    said.adopted = Some(Instant::now());
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     let way_out = out(inner, run, provider, &guest, said);
+    said.adopted = Some(Instant::now());
     let (stdout, connection) = match inner.store.progress(&run.id).await.map_err(fault)? {
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
