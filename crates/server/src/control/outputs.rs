@@ -59,7 +59,7 @@ pub(super) async fn collect(inner: &Inner, guest: &Guest, run: &Run, stop: &Canc
     }
     let Some(text) = left_out.told(end.err()) else { return };
     let log = EventBody::Log { level: LogLevel::Warn, text };
-    if let Err(error) = inner.append(&run.id, &[log]).await {
+    if let Err(error) = inner.append(&run.id, &[log], None).await {
         tracing::error!(run = run.id, error = chain(&error), "what was left out of a run's files could not be told");
     }
 }

@@ -181,7 +181,7 @@ async fn pages_are_newest_first_and_whole() {
 async fn how_far_the_tool_was_heard_is_kept_with_what_it_said() {
     db::each_database(async |store| {
         person(&store, "usr_1").await;
-        store.insert_run("run_1", "usr_1", &wish(), 60, 1000).await.unwrap();
+        store.insert_run("run_1", "usr_1", &wish(), 60, 1000, 1000).await.unwrap();
         let why = EventBody::Log { level: LogLevel::Warn, text: "again".into() };
         assert_eq!(store.requeue_run("run_1", &why, 1001).await.unwrap(), None, "it waits anyway");
         store.start_run("run_1", "sbx_1", 1010).await.unwrap();
