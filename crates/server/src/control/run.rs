@@ -66,7 +66,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, sandbox: SandboxI
         Begin::Fresh => Sandbox::new(inner.driver.clone(), sandbox),
         Begin::Adopted => Sandbox::found(inner.driver.clone(), sandbox),
     };
-    let mut said = Said::default();
+    let mut said = Said { adopted: (begin == Begin::Adopted).then(Instant::now), ..Said::default() };
     let started = Instant::now();
     let ago_ms = run.started_at.filter(|_| begin == Begin::Adopted).map_or(0, |at| time::now_ms() - at);
     let left = Duration::from_secs(run.timeout_s as u64).saturating_sub(Duration::from_millis(ago_ms.max(0) as u64));
@@ -254,7 +254,7 @@ async fn adopted(
     if !guest.jobs().await.map_err(lost)?.iter().any(|job| job.job == JOB) {
         return Err(Stop::NotBegun);
     }
-    *said = progress::heard(inner, &run.id).await?;
+    *said = Said { adopted: said.adopted, ..progress::heard(inner, &run.id).await? };
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
