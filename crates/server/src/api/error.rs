@@ -5,7 +5,7 @@ use crate::domain::failure::{Code, Failure};
 use axum::{
     Json,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -128,6 +128,13 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Whether a request's body is, or may be, more than what a connection holds unread.
+fn is_large(headers: &HeaderMap) -> bool {
+    const HELD: u64 = 64 * 1024;
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > HELD) || headers.contains_key(header::TRANSFER_ENCODING)
+}
+
 /// Gives every request an id, and every error its body.
 pub async fn render(State(_): State<App>, mut request: Request, next: Next) -> Response {
     let request_id = crate::domain::id::new("req");
@@ -135,6 +142,7 @@ pub async fn render(State(_): State<App>, mut request: Request, next: Next) -> R
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let started = std::time::Instant::now();
+    let large = is_large(request.headers());
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         let failure = Failure { request_id: Some(request_id.clone()), ..*error.failure };
@@ -144,6 +152,10 @@ pub async fn render(State(_): State<App>, mut request: Request, next: Next) -> R
         response = (error.status, Json(ErrorBody { error: failure })).into_response();
         if let Some(seconds) = error.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if large {
+            // What was not read of the body cannot be skipped: the caller is not to use the connection again.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if error.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

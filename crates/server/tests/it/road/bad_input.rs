@@ -68,6 +68,7 @@ async fn a_request_that_is_wrong_is_told_what_is() {
         .await
         .unwrap();
     assert_eq!(huge.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(huge.headers()["connection"], "close", "the rest of it lies on this connection");
     for (path, status, code) in [
         ("/runs?limit=0", 400, "bad_limit"),
         ("/runs?limit=x", 400, "bad_limit"),
