@@ -40,7 +40,10 @@ pub(super) async fn name(
     };
     match end {
         Err(Stop::Failed(failure)) => {
-            let disk_full = failure.code == Code::ToolCrashed && (says_so(said) || is_full(sandbox).await);
+            let disk_full = failure.code == Code::ToolCrashed
+                && (says_so(&failure.message)
+                    || says_so(&String::from_utf8_lossy(&said.stderr))
+                    || is_full(sandbox).await);
             let seen = Seen { out_of_memory, disk_full, just_adopted: said.adopted.is_some() };
             let limits = inner.config.sandbox.cli;
             Err(Stop::Failed(of(failure, seen, limits.memory_mib, limits.disk_mib)))
@@ -54,9 +57,8 @@ pub(super) async fn name(
     }
 }
 
-/// Whether the tool's last words are the system's for a full disk.
-fn says_so(said: &Said) -> bool {
-    let words = String::from_utf8_lossy(&said.stderr);
+/// Whether these are the system's words for a full disk.
+fn says_so(words: &str) -> bool {
     words.contains("ENOSPC") || words.contains("No space left on device")
 }
 

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod flags;
 mod large;
+mod limits;
 mod postgres;
 mod sandboxes;
 mod terminal;
