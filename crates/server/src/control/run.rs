@@ -56,6 +56,8 @@ pub(super) enum Begin {
 /// Runs a run to its end, and removes what it needed.
 pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, sandbox: SandboxId, stop: &CancellationToken) {
     let run = match inner.store.run(id).await {
+        // The pass that found it to adopt may have looked at its row just before it ended.
+        Ok(Some(run)) if run.status.is_over() => return,
         Ok(Some(run)) => run,
         Ok(None) => return,
         Err(error) => {
