@@ -9,6 +9,10 @@
 //!
 //! The guest is hostile. Its listings are bounded in number, names and depth, and its files in number and
 //! size; no name of it is opened by the host; and what it does wrong leaves files out, and fails no run.
+//! A folder that it swaps for a link meanwhile leads to what its own user may read, and could have copied.
+
+#[cfg(test)]
+mod tests;
 
 use super::{Inner, chain};
 use crate::{
@@ -16,7 +20,7 @@ use crate::{
         event::{EventBody, LogLevel},
         run::{FILE_MAX, FILES_MAX, Run, check_path},
     },
-    store::StoreError,
+    store::{Store, StoreError},
 };
 use polydev_sandbox::{
     guest::{Guest, GuestError},
@@ -45,19 +49,18 @@ const NAMED_CHARS: usize = 64;
 /// Keeps what a run made or changed. What could not be kept is told in an event of the run.
 pub(super) async fn collect(inner: &Inner, guest: &Guest, run: &Run, stop: &CancellationToken) {
     let started = Instant::now();
-    let mut walk = Walk { inner, guest, run: &run.id, given: None, files: 0, bytes: 0, left_out: LeftOut::default() };
+    let mut walk = Walk::new(&inner.store, guest, &run.id);
     let end = tokio::select! {
         biased;
         () = stop.cancelled() => Err(Cut::Stopped),
-        walked = tokio::time::timeout(WITHIN, walk.go()) => walked.unwrap_or(Err(Cut::Time)),
+        end = walk.go() => end,
     };
-    let Walk { files, bytes, left_out, .. } = walk;
-    let took_us = started.elapsed().as_micros() as u64;
+    let (files, bytes, took_us) = (walk.files, walk.bytes, started.elapsed().as_micros() as u64);
     tracing::debug!(run = run.id, files, bytes, took_us, "collected what the run made");
     if let Err(cut) = &end {
         tracing::warn!(run = run.id, error = chain(cut), files, "not all that the run made was looked at");
     }
-    let Some(text) = left_out.told(end.err()) else { return };
+    let Some(text) = walk.left_out.told(end.err()) else { return };
     let log = EventBody::Log { level: LogLevel::Warn, text };
     if let Err(error) = inner.append(&run.id, &[log], None).await {
         tracing::error!(run = run.id, error = chain(&error), "what was left out of a run's files could not be told");
@@ -143,7 +146,7 @@ impl LeftOut {
 
 /// A walk through the workspace of one run.
 struct Walk<'a> {
-    inner: &'a Inner,
+    store: &'a Store,
     guest: &'a Guest,
     run: &'a str,
     /// The files that were given with the run, once they are needed.
@@ -155,8 +158,17 @@ struct Walk<'a> {
     left_out: LeftOut,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(store: &'a Store, guest: &'a Guest, run: &'a str) -> Self {
+        Self { store, guest, run, given: None, files: 0, bytes: 0, left_out: LeftOut::default() }
+    }
+
+    /// Walks to the end, as far as time goes.
     async fn go(&mut self) -> Result<(), Cut> {
+        tokio::time::timeout(WITHIN, self.folders()).await.unwrap_or(Err(Cut::Time))
+    }
+
+    async fn folders(&mut self) -> Result<(), Cut> {
         // Paths below the workspace; the workspace itself is the empty one.
         let mut folders = VecDeque::from([String::new()]);
         let mut seen = 0;
@@ -261,7 +273,7 @@ impl Walk<'_> {
             self.left_out.add(over, &path);
             return Ok(());
         }
-        self.inner.store.put_output(self.run, &path, &content).await?;
+        self.store.put_output(self.run, &path, &content).await?;
         self.files += 1;
         self.bytes += content.len();
         Ok(())
@@ -270,31 +282,9 @@ impl Walk<'_> {
     /// The files that were given with the run, and have not come up yet.
     async fn given(&mut self) -> Result<&mut HashMap<String, Vec<u8>>, StoreError> {
         if self.given.is_none() {
-            let files = self.inner.store.run_files(self.run).await?;
+            let files = self.store.run_files(self.run).await?;
             self.given = Some(files.into_iter().map(|file| (file.path, file.content)).collect());
         }
         Ok(self.given.get_or_insert_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_left_out_is_told_in_one_sentence() {
-        let mut left_out = LeftOut::default();
-        assert_eq!(left_out.told(None), None);
-        left_out.add(Reason::Link, "up");
-        left_out.add(Reason::Name, "a\u{1b}[2J");
-        for n in 0..500 {
-            left_out.add(Reason::Many, &format!("{n}"));
-        }
-        assert_eq!(
-            left_out.told(Some(Cut::Time)).unwrap(),
-            "left out of the run's files: beyond 1000 files (500): `0`, `1`, `2`, …; \
-             names that are too long or not plain text (1): `a\\u{1b}[2J`; links (1): `up`; \
-             whatever was not looked at yet: it took longer than 20 s"
-        );
     }
 }
