@@ -111,7 +111,7 @@ async fn a_stopped_server_ends_its_runs_as_interrupted() {
 
 /// A run whose tool works in its sandbox for a while, and has begun to.
 fn working(server: &Server, seconds: u32) -> (Child, String) {
-    let prompt = format!("use tool: echo begun; sleep {seconds}; echo woken");
+    let prompt = format!("use tool: echo begun | tee begun.txt; sleep {seconds}; echo woken");
     let mut child = server
         .command(&["run", "claude", &prompt, "--output", "stream-json"])
         .stdin(Stdio::null())
@@ -159,6 +159,9 @@ async fn a_run_that_still_runs_is_adopted() {
         let woken =
             |event: &Event| matches!(&event.body, EventBody::ToolResult { output, .. } if output.contains("woken"));
         assert_eq!(events.iter().filter(|event| woken(event)).count(), 1, "{events:?}");
+        let files = server.request(reqwest::Method::GET, &format!("/runs/{run}/files/begun.txt"));
+        let file = tokio::runtime::Handle::current().block_on(async { files.send().await.unwrap().text().await });
+        assert_eq!(file.unwrap(), "begun\n", "what it made before is kept too");
         host::until(Duration::from_secs(10), || server.sandboxes().is_empty());
         assert_eq!(host::leftovers(&sandbox), Vec::<String>::new());
     })
