@@ -9,6 +9,7 @@ use super::{
 use crate::{
     control::{no_connection, verify},
     domain::{
+        change::Change,
         connections::{self, Connection, ConnectionError, Opened},
         failure::{Code, Failure},
         people::{Principal, Scope},
@@ -134,6 +135,7 @@ async fn put(
     let connection = connections::put_api_key(&app.store, &app.vault, &who.user_id, provider.about().name, &key)
         .await
         .map_err(ApiError::internal)?;
+    app.runs.hub().changed(&who.user_id, Change::connection(&connection.provider));
     Ok(Json(connection.into()))
 }
 
@@ -162,6 +164,7 @@ async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> 
             connections::mark_needs_reconnect(&app.store, &who.user_id, name, opened.version, &failure)
                 .await
                 .map_err(ApiError::internal)?;
+            app.runs.hub().changed(&who.user_id, Change::connection(name));
         }
         Err(failure) => return Err(failure.into()),
     }
@@ -184,7 +187,10 @@ async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> 
 async fn delete(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> ApiResult<StatusCode> {
     let who = auth.require(Scope::Connections)?;
     let provider = find(&name)?;
-    connections::delete(&app.store, &who.user_id, provider.about().name).await.map_err(ApiError::internal)?;
+    let name = provider.about().name;
+    if connections::delete(&app.store, &who.user_id, name).await.map_err(ApiError::internal)? {
+        app.runs.hub().changed(&who.user_id, Change::connection(name));
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,8 +1,12 @@
 //! `/me`: who asks.
 
-use super::{App, error::ErrorBody, extract::Auth};
-use crate::domain::people::Scope;
-use axum::Json;
+use super::{
+    App,
+    error::{ApiResult, ErrorBody},
+    extract::Auth,
+};
+use crate::{domain::people::Scope, store::pages};
+use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,6 +28,17 @@ pub struct Me {
     /// What the key of this request may do.
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<Scope>,
+    /// Their runs that are not over.
+    pub runs: UnderWay,
+}
+
+/// How many of a person's runs are not over.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnderWay {
+    /// That wait.
+    pub queued: i64,
+    /// That run.
+    pub running: i64,
 }
 
 /// Who asks.
@@ -34,7 +49,14 @@ pub struct Me {
         (status = 401, description = "No valid key", body = ErrorBody),
     )
 )]
-async fn show(auth: Auth) -> Json<Me> {
+async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<Me>> {
     let who = auth.any();
-    Json(Me { id: who.user_id, email: who.email, role: who.role.as_str().to_owned(), scopes: who.scopes })
+    let pages::UnderWay { queued, running } = app.store.under_way(&who.user_id).await?;
+    Ok(Json(Me {
+        id: who.user_id,
+        email: who.email,
+        role: who.role.as_str().to_owned(),
+        scopes: who.scopes,
+        runs: UnderWay { queued, running },
+    }))
 }

@@ -1,17 +1,22 @@
 //! The HTTP API. This file is its table of contents: one file a resource, one line each.
 
 pub mod connections;
+mod describe;
 pub mod error;
+pub mod events;
 pub mod extract;
 pub mod files;
+pub mod follow;
 pub mod health;
 mod host;
+pub mod idempotency;
 pub mod me;
 pub mod page;
 pub mod providers;
 pub mod runs;
 pub mod sandboxes;
 pub mod sse;
+pub mod stream;
 
 use crate::{control::Runs, domain::failure::Code, store::Store, vault::Vault};
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse, routing::get};
@@ -41,6 +46,8 @@ pub struct App {
     pub outside: reqwest::Client,
     /// What `Host` may say.
     pub hosts: Arc<host::Hosts>,
+    /// The requests with an `Idempotency-Key` that are under way.
+    pub under_way: idempotency::UnderWay,
 }
 
 pub use host::Hosts;
@@ -79,18 +86,21 @@ fn api() -> OpenApiRouter<App> {
             .merge(connections::router())
             .merge(runs::router())
             .merge(files::router())
-            .merge(sandboxes::router()),
+            .merge(sandboxes::router())
+            .merge(stream::router())
+            .merge(events::router()),
     )
 }
 
 /// The OpenAPI document, as it is served at `/api/v1/openapi.json` and committed in `openapi/`.
 pub fn document() -> utoipa::openapi::OpenApi {
-    api().into_openapi()
+    describe::all(api().into_openapi())
 }
 
 /// Everything that the server answers.
 pub fn router(app: App) -> Router {
     let (routes, document) = api().split_for_parts();
+    let document = describe::all(document);
     let json = Bytes::from(serde_json::to_vec(&document).expect("a document has string keys"));
     // The page brings its own copy: it is static, as the app is. What lies under `/api` takes a key.
     let docs = utoipa_swagger_ui::SwaggerUi::new("/docs").url("/docs/openapi.json", document);
@@ -107,6 +117,7 @@ pub fn router(app: App) -> Router {
             ApiError::new(Code::InvalidRequest, "this path does not take this method")
                 .status(axum::http::StatusCode::METHOD_NOT_ALLOWED)
         })
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             let text = panic

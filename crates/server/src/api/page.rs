@@ -18,9 +18,9 @@ const LIMIT_MAX: i64 = 200;
 pub struct PageQuery {
     /// How many items, from 1 to 200; 50 when not given.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 200)]
-    limit: Option<String>,
+    pub limit: Option<String>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// A page of a list.
@@ -73,6 +73,11 @@ impl<T> Page<T> {
     pub fn of<R, P: Display>(mut rows: Vec<R>, limit: i64, place: impl Fn(&R) -> P, view: impl Fn(R) -> T) -> Self {
         let more = rows.len() as i64 > limit;
         rows.truncate(limit as usize);
+        Self::whole(rows, more, place, view)
+    }
+
+    /// All of `rows`, and whether there is a next page.
+    pub fn whole<R, P: Display>(rows: Vec<R>, more: bool, place: impl Fn(&R) -> P, view: impl Fn(R) -> T) -> Self {
         let next_cursor = rows
             .last()
             .filter(|_| more)

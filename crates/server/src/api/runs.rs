@@ -4,6 +4,8 @@ use super::{
     App,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Body, Path, Query},
+    follow::Follow,
+    idempotency::Repeat,
     page::{Page, PageQuery},
     sse,
 };
@@ -12,15 +14,16 @@ use crate::{
         event::{Event, Usage},
         failure::{Code, Failure},
         id,
+        idempotency::Claim,
         people::{Principal, Scope},
         run::{Run, Status, Wish, WorkFile},
         time,
     },
     providers::{self, Tools},
-    store::runs::After,
+    store::{pages::Filter, runs::After},
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -38,7 +41,7 @@ const WAIT: Duration = Duration::from_secs(60);
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
-        .routes(routes!(show))
+        .routes(routes!(show, delete))
         .routes(routes!(events))
         .routes(routes!(cancel))
 }
@@ -148,7 +151,8 @@ pub struct CreateQuery {
 /// Give a prompt to a provider's tool.
 ///
 /// Answers 202 with the run; with `wait=true` 200 when it has ended (202 after 60 s);
-/// with `Accept: text/event-stream` the run's events. A caller that leaves does not cancel it.
+/// with `Accept: text/event-stream` the run's events. A caller that leaves does not cancel it: with an
+/// `Idempotency-Key`, the same request again finds it.
 #[utoipa::path(
     post, path = "/runs", tag = "runs", params(CreateQuery), request_body = CreateRun,
     responses(
@@ -157,7 +161,7 @@ pub struct CreateQuery {
             content((RunView = "application/json"), (Event = "text/event-stream"))),
         (status = 401, description = "No valid key", body = ErrorBody),
         (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
-        (status = 404, description = "Unknown provider", body = ErrorBody),
+        (status = 404, description = "Unknown provider, or the run of this `Idempotency-Key` was deleted", body = ErrorBody),
         (status = 409, description = "Not connected", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 422, description = "Bad JSON, type, value or unknown field", body = ErrorBody),
@@ -171,6 +175,8 @@ async fn create(
     auth: Auth,
     Query(query): Query<CreateQuery>,
     headers: HeaderMap,
+    claim: Option<Extension<Claim>>,
+    repeat: Option<Extension<Repeat>>,
     Body(body): Body<CreateRun>,
 ) -> ApiResult<Response> {
     let who = auth.require(Scope::RunsWrite)?;
@@ -178,10 +184,16 @@ async fn create(
         return Err(ApiError::new(Code::NotYet, "conversations are to come in a later version")
             .hint("Leave `conversation` out."));
     }
-    let id = app.runs.accept(&who.user_id, body.into_wish()?).await?;
+    let id = match repeat {
+        Some(Extension(Repeat(run))) => own(&app, &who, &run).await?.id,
+        None => {
+            let claim = claim.map(|Extension(claim)| claim);
+            app.runs.accept(&who.user_id, Wish { claim, ..body.into_wish()? }).await?
+        }
+    };
     let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
     if wants_events(&headers) {
-        return Ok((location, sse::response(app, id, 0).await?).into_response());
+        return Ok((location, sse::response(sse::run(Follow::new(&app, id, 0)))).into_response());
     }
     if query.wait {
         // Over or not, the answer shows the run as it is then.
@@ -211,11 +223,13 @@ impl CreateRun {
             timeout_s: self.timeout_s,
             metadata: self.metadata,
             files: self.files.unwrap_or_default().into_iter().enumerate().map(decode).collect::<ApiResult<_>>()?,
+            claim: None,
         })
     }
 }
 
-fn wants_events(headers: &HeaderMap) -> bool {
+/// Whether the events are asked for, and not the run.
+pub(super) fn wants_events(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::ACCEPT)
         .iter()
@@ -224,22 +238,44 @@ fn wants_events(headers: &HeaderMap) -> bool {
         .any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
 }
 
+/// Which runs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct RunsQuery {
+    /// How many items, from 1 to 200; 50 when not given.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only those in this state.
+    status: Option<Status>,
+    /// Only those of this provider.
+    provider: Option<String>,
+}
+
 /// One's own runs, newest first.
+///
+/// A page whose texts come to 4 MiB ends there, with a `next_cursor`.
 #[utoipa::path(
-    get, path = "/runs", tag = "runs", params(PageQuery),
+    get, path = "/runs", tag = "runs", params(RunsQuery),
     responses(
         (status = 200, description = "A page", body = Page<RunView>),
         (status = 400, description = "Bad `limit` or `cursor`", body = ErrorBody),
         (status = 401, description = "No valid key", body = ErrorBody),
         (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
-        (status = 422, description = "An unknown parameter", body = ErrorBody),
+        (status = 404, description = "Unknown provider", body = ErrorBody),
+        (status = 422, description = "An unknown parameter or `status`", body = ErrorBody),
     )
 )]
-async fn list(State(app): State<App>, auth: Auth, Query(query): Query<PageQuery>) -> ApiResult<Json<Page<RunView>>> {
+async fn list(State(app): State<App>, auth: Auth, Query(query): Query<RunsQuery>) -> ApiResult<Json<Page<RunView>>> {
     let who = auth.require(Scope::RunsRead)?;
-    let limit = query.limit()?;
-    let rows = app.store.runs_of(&who.user_id, query.after()?.as_ref(), limit + 1).await?;
-    Ok(Json(Page::of(rows, limit, |run| After { created_at: run.created_at, id: run.id.clone() }, RunView::from)))
+    let RunsQuery { limit, cursor, status, provider } = query;
+    let page = PageQuery { limit, cursor };
+    let provider = provider.as_deref().map(super::providers::find).transpose()?;
+    let filter = Filter { status, provider: provider.map(|provider| provider.about().name) };
+    let (runs, more) = app.store.runs_of(&who.user_id, filter, page.after()?.as_ref(), page.limit()?).await?;
+    let key = |run: &Run| After { created_at: run.created_at, id: run.id.clone() };
+    Ok(Json(Page::whole(runs, more, key, RunView::from)))
 }
 
 /// A run.
@@ -257,6 +293,28 @@ async fn show(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> Api
     Ok(Json(own(&app, &who, &id).await?.into()))
 }
 
+/// Delete a run that is over, with its events and its files.
+#[utoipa::path(
+    delete, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run's id")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
+        (status = 404, description = "No such run, or another person's", body = ErrorBody),
+        (status = 409, description = "It is not over", body = ErrorBody),
+    )
+)]
+async fn delete(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<StatusCode> {
+    let who = auth.require(Scope::RunsWrite)?;
+    if !own(&app, &who, &id).await?.status.is_over() {
+        return Err(ApiError::new(Code::Conflict, format!("run `{id}` is not over"))
+            .hint(format!("Cancel it first: `POST /api/v1/runs/{id}/cancel`.")));
+    }
+    // Whoever was quicker has deleted it as well.
+    app.runs.delete(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -264,6 +322,16 @@ pub struct EventsQuery {
     /// The number of the last event that the caller has.
     #[param(minimum = 0)]
     after: Option<i64>,
+}
+
+impl EventsQuery {
+    /// The number that they come after: 0 is the start.
+    pub(super) fn after(&self) -> ApiResult<i64> {
+        match self.after {
+            Some(after) if after < 0 => Err(ApiError::new(Code::InvalidRequest, "`after` is below 0")),
+            after => Ok(after.unwrap_or(0)),
+        }
+    }
 }
 
 /// A run's events, from its start or after a number, until its end.
@@ -291,20 +359,19 @@ async fn events(
 ) -> ApiResult<Response> {
     let who = auth.require(Scope::RunsRead)?;
     let run = own(&app, &who, &id).await?;
-    let after = match (headers.get("last-event-id"), query.after) {
-        (Some(value), _) => value
+    let after = match headers.get("last-event-id") {
+        Some(value) => value
             .to_str()
             .ok()
             .and_then(|text| text.parse().ok())
             .filter(|after| *after >= 0)
             .ok_or_else(|| ApiError::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of an event"))?,
-        (None, Some(after)) if after < 0 => return Err(ApiError::new(Code::InvalidRequest, "`after` is below 0")),
-        (None, after) => after.unwrap_or(0),
+        None => query.after()?,
     };
-    if run.status.is_over() && app.store.events_after(&run.id, after, 1).await?.is_empty() {
+    if run.status.is_over() && !app.store.has_events_after(&run.id, after).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(sse::response(app, run.id, after).await?.into_response())
+    Ok(sse::response(sse::run(Follow::new(&app, run.id, after))))
 }
 
 /// Cancel a run.

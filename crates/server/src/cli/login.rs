@@ -5,9 +5,8 @@ use super::{
     output::{self, CliError, Format, exit},
 };
 use crate::{
-    api::{connections::ConnectionView, health::Health, me::Me, page::Page, providers::All, runs::RunView},
+    api::{connections::ConnectionView, health::Health, me::Me, providers::All},
     config::Env,
-    domain::run::Status,
 };
 use clap::Args;
 use reqwest::Method;
@@ -60,22 +59,20 @@ struct StatusView {
     health: Health,
     me: Me,
     connections: Vec<ConnectionView>,
-    runs_under_way: usize,
+    runs_under_way: i64,
 }
 
 /// Tells how the server is, who one is there, and what is connected.
 pub async fn status(client: &Client, format: Format) -> Result<(), CliError> {
     let me: Me = client.json(client.request(Method::GET, "/me")).await?;
     let connections: All<ConnectionView> = client.json(client.request(Method::GET, "/connections")).await?;
-    let runs: Page<RunView> = client.json(client.request(Method::GET, "/runs?limit=200")).await?;
     let health = client.health().await?;
-    let under_way = |run: &&RunView| matches!(run.status, Status::Queued | Status::Running);
     let view = StatusView {
         url: client.url.to_string(),
+        runs_under_way: me.runs.queued + me.runs.running,
         me,
         health,
         connections: connections.items,
-        runs_under_way: runs.items.iter().filter(under_way).count(),
     };
     if format != Format::Text {
         output::json(&view);

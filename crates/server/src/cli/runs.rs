@@ -23,9 +23,19 @@ pub struct RunsArgs {
 
 /// Lists runs.
 pub async fn list(args: RunsArgs, client: &Client, format: Format) -> Result<(), CliError> {
-    let cursor = args.cursor.map(|cursor| format!("&cursor={}", segment(&cursor))).unwrap_or_default();
-    let page: Page<RunView> =
-        client.json(client.request(Method::GET, &format!("/runs?limit={}{cursor}", args.limit))).await?;
+    let mut page: Page<RunView> = Page { items: Vec::new(), next_cursor: args.cursor };
+    // A page of long prompts and answers ends early.
+    loop {
+        let left = args.limit.saturating_sub(page.items.len() as u32);
+        let cursor = page.next_cursor.map(|cursor| format!("&cursor={}", segment(&cursor))).unwrap_or_default();
+        let more: Page<RunView> =
+            client.json(client.request(Method::GET, &format!("/runs?limit={left}{cursor}"))).await?;
+        page.next_cursor = more.next_cursor;
+        page.items.extend(more.items);
+        if page.next_cursor.is_none() || page.items.len() >= args.limit as usize {
+            break;
+        }
+    }
     if format != Format::Text {
         output::json(&page);
         return Ok(());

@@ -35,6 +35,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         runs: parts.runs.clone(),
         outside: parts.outside,
         hosts: Arc::new(Hosts::new(&public_url, address)),
+        under_way: api::idempotency::UnderWay::default(),
     });
     let stop = CancellationToken::new();
     let reconciler = tokio::spawn({

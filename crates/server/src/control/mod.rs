@@ -23,12 +23,13 @@ mod run;
 mod say;
 pub mod verify;
 
-pub use hub::{Follower, Hub};
+pub use hub::{Feed, Follower, Hub};
 
 use crate::{
     cli::output::chain,
     config::Config,
     domain::{
+        change::Change,
         connections::{self, Connection, ConnectionError, Status},
         event::{EventBody, LogLevel},
         failure::{Code, Failure},
@@ -143,13 +144,21 @@ impl Runs {
         let timeout_s = wish.timeout_s.unwrap_or(inner.config.runs.timeout.as_secs() as i64);
         let (id, most) = (id::new("run"), inner.config.runs.max_queued as i64);
         let stored = inner.store.insert_run(&id, user_id, &wish, timeout_s, most, time::now_ms()).await;
-        if !stored.map_err(fault)? {
+        let stored = stored.map_err(|error| {
+            if wish.claim.is_some() && error.is_duplicate() {
+                return Failure::new(Code::IdempotencyInProgress, "another server is at work on the same request")
+                    .hint("Ask again in a moment, with the same key.");
+            }
+            fault(error)
+        })?;
+        if !stored {
             return Err(Failure::new(
                 Code::QueueFull,
                 format!("{most} of your runs are waiting, which is all that may"),
             )
             .hint("Try again when some have ended; `runs.max_queued` sets how many may wait."));
         }
+        inner.hub.changed(user_id, Change::run(&id));
         inner.poke.notify_one();
         Ok(id)
     }
@@ -168,15 +177,23 @@ impl Runs {
         Ok(())
     }
 
-    /// Waits until a run is over.
+    /// Deletes a run that is over. `false`: it is not, or there is none.
+    pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        let Some(owner) = self.0.store.delete_run(id).await? else { return Ok(false) };
+        // Who reads it still finds nothing more.
+        self.0.hub.notify(id, i64::MAX);
+        self.0.hub.changed(&owner, Change::run(id));
+        Ok(true)
+    }
+
+    /// Waits until a run is over, or the server stops.
     pub async fn ended(&self, id: &str) -> Result<(), StoreError> {
         let mut follower = self.0.hub.subscribe(id);
         loop {
             follower.look();
-            if !self.0.store.is_open(id).await? {
+            if !self.0.store.is_open(id).await? || !follower.woken().await {
                 return Ok(());
             }
-            follower.woken().await;
         }
     }
 
@@ -223,6 +240,7 @@ impl Runs {
         if let Err(error) = self.reconcile().await {
             tracing::error!(%error, "the last look at the world did not work; the next start will clean up");
         }
+        inner.hub.close();
     }
 }
 
@@ -257,6 +275,7 @@ impl Inner {
         if let Some(seq) = self.store.requeue_run(run, &why, time::now_ms()).await? {
             tracing::info!(run, "a run of an earlier server begins anew");
             self.hub.notify(run, seq);
+            self.tell_owner(run).await;
             self.poke.notify_one();
         }
         Ok(())
@@ -266,8 +285,20 @@ impl Inner {
     async fn finish(&self, run: &str, end: &crate::store::runs::End) -> Result<(), StoreError> {
         if let Some(seq) = self.store.finish_run(run, end, time::now_ms()).await? {
             self.hub.notify(run, seq);
+            self.tell_owner(run).await;
         }
         Ok(())
+    }
+
+    /// Tells a run's owner that it has changed, where somebody listens at all.
+    async fn tell_owner(&self, run: &str) {
+        if !self.hub.has_feeds() {
+            return;
+        }
+        match self.store.owner_of(run).await {
+            Ok(owner) => owner.iter().for_each(|owner| self.hub.changed(owner, Change::run(run))),
+            Err(error) => tracing::warn!(run, error = chain(&error), "whose run has changed cannot be read"),
+        }
     }
 }
 

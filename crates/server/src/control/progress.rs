@@ -5,9 +5,6 @@ use crate::{domain::failure::Failure, providers::Dialogue};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-/// How many events are read at a time.
-const PAGE: i64 = 500;
-
 /// How far the words of a run's tool are stored as events. It changes in the transaction that stores them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -33,7 +30,7 @@ pub(super) fn of(stdout: u64, dialogue: &dyn Dialogue, say: &Say, connection: Op
 pub(super) async fn heard(inner: &Inner, run: &str) -> Result<Said, Failure> {
     let (mut said, mut after) = (Said::default(), 0);
     loop {
-        let events = inner.store.events_after(run, after, PAGE).await.map_err(fault)?;
+        let events = inner.store.events_after(run, after).await.map_err(fault)?;
         let Some(last) = events.last() else { return Ok(said) };
         after = last.seq;
         events.iter().for_each(|event| said.note(&event.body));

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
+        change::Change,
         connections,
         event::{EventBody, Usage},
         failure::{Code, Failure},
@@ -230,6 +231,7 @@ async fn fresh(
         // Cancelled between the plan and now.
         return Err(Stop::Stopped);
     }
+    inner.hub.changed(&run.user_id, Change::run(&run.id));
     let (guest, (invocation, version)) =
         tokio::try_join!(prepare::sandbox(inner, run, sandbox), prepare::invocation(inner, run, provider, prompt))?;
     said.version = Some(version);
@@ -323,8 +325,9 @@ pub(super) fn lost(error: GuestError) -> Failure {
 async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, error: &Failure) {
     let Some(version) = version else { return };
     let marked = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, version, error).await;
-    if let Err(error) = marked {
-        tracing::error!(run = run.id, error = chain(&error), "a refused connection could not be marked");
+    match marked {
+        Ok(_) => inner.hub.changed(&run.user_id, Change::connection(&run.provider)),
+        Err(error) => tracing::error!(run = run.id, error = chain(&error), "a refused connection could not be marked"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the server is about, free of HTTP, SQL and sandboxes.
 
+pub mod change;
 pub mod connections;
 pub mod event;
 pub mod failure;
 pub mod id;
+pub mod idempotency;
 pub mod people;
 pub mod run;
 pub mod sandbox;

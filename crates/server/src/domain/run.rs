@@ -17,6 +17,7 @@
 use super::{
     event::Usage,
     failure::{Code, Failure},
+    idempotency::Claim,
 };
 use crate::providers::Tools;
 use serde::{Deserialize, Serialize};
@@ -178,6 +179,8 @@ pub struct Wish {
     pub metadata: Option<serde_json::Value>,
     /// Files for `/workspace`.
     pub files: Vec<WorkFile>,
+    /// The `Idempotency-Key` that it was asked with: of one there is one run.
+    pub claim: Option<Claim>,
 }
 
 impl Wish {

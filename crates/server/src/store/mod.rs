@@ -13,8 +13,11 @@
 mod alone;
 pub mod credentials;
 mod error;
+pub mod events;
+pub mod idempotency;
 mod migrate;
 pub mod outputs;
+pub mod pages;
 pub mod people;
 pub mod runs;
 pub mod sandboxes;

@@ -3,17 +3,18 @@
 //! An event is numbered and stored in the same transaction that changes its
 //! run, and only while the run is open: after its last event there is none.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, idempotency};
 use crate::domain::{
-    event::{Event, EventBody, Usage},
+    event::{EventBody, Usage},
     failure::Failure,
     run::{Change, Run, Status, Wish, WorkFile},
 };
 use crate::{control::progress::Progress, providers::Tools};
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
+/// What [`run_of`] reads, and the rest of the query.
 macro_rules! select {
-    ($rest:literal) => {
+    ($rest:expr) => {
         concat!(
             "SELECT id, user_id, provider, status, model, conversation, prompt, system, tools, timeout_s, metadata, ",
             "text, usage, error, sandbox_id, cancel_requested_at, created_at, started_at, finished_at FROM runs ",
@@ -21,6 +22,8 @@ macro_rules! select {
         )
     };
 }
+
+pub(super) use select;
 
 /// Where a list goes on: after the run that was made then and has this id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +92,9 @@ impl End {
 }
 
 impl Store {
-    /// Stores a new run with its files and its first event. `false`: as many of the person's wait as may,
-    /// nothing was stored.
+    /// Stores a new run with its files and its first event, and with the key that it was asked with: of a key there
+    /// is one run. `false`: as many of the person's wait as may, nothing was stored. The error
+    /// [`StoreError::is_duplicate`] where that key has a run already.
     pub async fn insert_run(
         &self,
         id: &str,
@@ -107,6 +111,9 @@ impl Store {
         let waiting = sqlx::query("SELECT COUNT(*) AS n FROM runs WHERE user_id = $1 AND status = 'queued'");
         if waiting.bind(user_id).fetch_one(&mut *tx).await?.try_get::<i64, _>("n")? >= max_queued {
             return Ok(false);
+        }
+        if let Some(claim) = &wish.claim {
+            idempotency::insert_claim(&mut tx, claim, id, at).await?;
         }
         sqlx::query(
             "INSERT INTO runs (id, user_id, provider, status, model, prompt, system, tools, timeout_s, metadata, created_at, last_seq) \
@@ -146,19 +153,10 @@ impl Store {
         row.as_ref().map(run_of).transpose()
     }
 
-    /// A person's runs, newest first.
-    pub async fn runs_of(&self, user_id: &str, after: Option<&After>, limit: i64) -> Result<Vec<Run>, StoreError> {
-        let (created_at, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
-        let rows = sqlx::query(select!(
-            "WHERE user_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) ORDER BY created_at DESC, id DESC LIMIT $4"
-        ))
-        .bind(user_id)
-        .bind(created_at)
-        .bind(id)
-        .bind(limit)
-        .fetch_all(self.read())
-        .await?;
-        rows.iter().map(run_of).collect()
+    /// Whose run it is.
+    pub async fn owner_of(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let owner = sqlx::query_scalar("SELECT user_id FROM runs WHERE id = $1").bind(id);
+        Ok(owner.fetch_optional(self.read()).await?)
     }
 
     /// Every run that is not over, as people take turns: first the runs of the person whose last one was
@@ -342,18 +340,21 @@ impl Store {
         Ok(Some(seq))
     }
 
-    /// At most `limit` events of a run after number `after`, in order.
-    pub async fn events_after(&self, id: &str, after: i64, limit: i64) -> Result<Vec<Event>, StoreError> {
-        let rows =
-            sqlx::query("SELECT seq, at, body FROM run_events WHERE run_id = $1 AND seq > $2 ORDER BY seq LIMIT $3")
-                .bind(id)
-                .bind(after)
-                .bind(limit)
-                .fetch_all(self.read())
-                .await?;
-        rows.iter()
-            .map(|row| Ok(Event { seq: row.try_get("seq")?, at: row.try_get("at")?, body: parse(row, "body")? }))
-            .collect()
+    /// Deletes a run that is over, with its events and its files, and the answers that speak of it. Whose it was;
+    /// `None`: there is no such run, or it is not over.
+    pub async fn delete_run(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "DELETE FROM runs WHERE id = $1 AND status IN ('completed', 'failed', 'cancelled') RETURNING user_id",
+        )
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let owner: String = row.try_get("user_id")?;
+        idempotency::forget_answers(&mut tx, &owner, id).await?;
+        tx.commit().await?;
+        Ok(Some(owner))
     }
 }
 
@@ -374,7 +375,7 @@ async fn insert_event(
     Ok(())
 }
 
-fn run_of(row: &AnyRow) -> Result<Run, StoreError> {
+pub(super) fn run_of(row: &AnyRow) -> Result<Run, StoreError> {
     let tools: String = row.try_get("tools")?;
     Ok(Run {
         id: row.try_get("id")?,
@@ -408,7 +409,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own types have string keys and finite numbers or null")
 }
 
-fn parse<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text)
         .map_err(|error| StoreError::Unknown { what: "JSON in a run", value: format!("{column}: {error}") })

@@ -3,6 +3,7 @@
 
 mod alone;
 mod bad_input;
+mod changes;
 mod crash;
 mod cuts;
 mod fair;
@@ -11,8 +12,10 @@ mod files;
 mod flags;
 mod large;
 mod limits;
+mod once;
 mod postgres;
 mod sandboxes;
+mod socket;
 mod terminal;
 
 use crate::support::server::{Server, text};

@@ -10,6 +10,7 @@ use polydev_server::{
     },
     store::{
         Store,
+        pages::{Filter, UnderWay},
         runs::{After, End},
     },
 };
@@ -36,6 +37,20 @@ fn text(text: &str) -> EventBody {
     EventBody::Text { text: text.into() }
 }
 
+/// The ids of a person's runs, page by page.
+async fn pages_of(store: &Store, filter: Filter<'_>, limit: i64) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut after: Option<After> = None;
+    loop {
+        let (page, more) = store.runs_of("usr_1", filter, after.as_ref(), limit).await.unwrap();
+        after = page.last().map(|last| After { created_at: last.created_at, id: last.id.clone() });
+        pages.push(page.into_iter().map(|run| run.id).collect());
+        if !more {
+            return pages;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_run_lives_once() {
     db::each_database(async |store| {
@@ -55,11 +70,11 @@ async fn a_run_lives_once() {
         assert_eq!(store.finish_run("run_1", &end, 1520).await.unwrap(), None, "it ends once");
         assert_eq!(store.append_events("run_1", &two, None, 1530).await.unwrap(), None, "nothing follows the end");
         assert!(!store.request_cancel("run_1", 1540).await.unwrap());
-        let events = store.events_after("run_1", 0, 100).await.unwrap();
+        let events = store.events_after("run_1", 0).await.unwrap();
         assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(events[1].body, text("nul \0 and"), "as it was said");
         assert!(matches!(&events[3].body, EventBody::Completed { duration_ms: 500, .. }), "{:?}", events[3]);
-        assert_eq!(store.events_after("run_1", 2, 1).await.unwrap()[0].seq, 3);
+        assert_eq!(store.events_after("run_1", 2).await.unwrap()[0].seq, 3);
         let run = store.run("run_1").await.unwrap().unwrap();
         assert_eq!((run.status, run.finished_at), (Status::Completed, Some(1510)));
         assert_eq!(store.open_runs().await.unwrap(), []);
@@ -132,7 +147,7 @@ async fn two_finishers_make_one_end() {
                 store.append_events(&id, &more, None, 1100),
             );
             assert_eq!(one.unwrap().is_some() as u8 + two.unwrap().is_some() as u8, 1);
-            let events = store.events_after(&id, 0, 100).await.unwrap();
+            let events = store.events_after(&id, 0).await.unwrap();
             assert_eq!(events.len(), 2 + appended.unwrap().is_some() as usize);
             assert_eq!(events.iter().filter(|event| event.body.is_last()).count(), 1);
             assert!(events[events.len() - 1].body.is_last());
@@ -164,15 +179,117 @@ async fn pages_are_newest_first_and_whole() {
             store.insert_run(&format!("run_{n}"), "usr_1", &wish(), 60, 100, 1000 + n / 2).await.unwrap();
         }
         store.insert_run("run_other", "usr_2", &wish(), 60, 100, 1000).await.unwrap();
-        let mut seen = Vec::new();
-        let mut after: Option<After> = None;
-        loop {
-            let page = store.runs_of("usr_1", after.as_ref(), 3).await.unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(After { created_at: last.created_at, id: last.id.clone() });
-            seen.extend(page.into_iter().map(|run| run.id));
+        let pages = pages_of(&store, Filter::default(), 3).await;
+        assert_eq!(
+            pages,
+            [&["run_6", "run_5", "run_4"][..], &["run_3", "run_2", "run_1"], &["run_0"]],
+            "as many as asked for"
+        );
+        assert_eq!(pages_of(&store, Filter::default(), 7).await.len(), 1, "the last page says that it is the last");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_of_long_texts_ends_early_and_goes_on() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        let long = |bytes: usize| Wish { prompt: "\u{e9}".repeat(bytes / 2), ..wish() };
+        for (n, bytes) in [1024, 5 << 20, 1024, 3 << 20, 2 << 20, 1024].into_iter().enumerate() {
+            store.insert_run(&format!("run_{n}"), "usr_1", &long(bytes), 60, 100, 1000).await.unwrap();
         }
-        assert_eq!(seen, ["run_6", "run_5", "run_4", "run_3", "run_2", "run_1", "run_0"]);
+        let pages = pages_of(&store, Filter::default(), 200).await;
+        assert_eq!(pages, [&["run_5", "run_4", "run_3"][..], &["run_2", "run_1"], &["run_0"]]);
+        // Answers count as well.
+        for id in ["run_0", "run_2"] {
+            store.start_run(id, "sbx_1", 1010).await.unwrap();
+            let end = End::Completed { text: "x".repeat(5 << 20), usage: None };
+            store.finish_run(id, &end, 1020).await.unwrap();
+        }
+        let pages = pages_of(&store, Filter::default(), 200).await;
+        assert_eq!(pages, [&["run_5", "run_4", "run_3"][..], &["run_2"], &["run_1"], &["run_0"]]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_are_picked_and_counted_by_state_and_provider() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        person(&store, "usr_2").await;
+        for (n, provider) in ["claude", "codex", "claude", "codex"].into_iter().enumerate() {
+            let wish = Wish { provider: provider.into(), ..wish() };
+            store.insert_run(&format!("run_{n}"), "usr_1", &wish, 60, 100, 1000).await.unwrap();
+        }
+        store.insert_run("run_other", "usr_2", &wish(), 60, 100, 1000).await.unwrap();
+        for id in ["run_0", "run_1"] {
+            store.start_run(id, "sbx_1", 1010).await.unwrap();
+        }
+        store.finish_run("run_1", &End::Cancelled { text: String::new(), usage: None }, 1020).await.unwrap();
+        let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
+        assert_eq!(pages_of(&store, queued, 1).await, [["run_3"], ["run_2"]]);
+        let codex = Filter { provider: Some("codex"), ..Filter::default() };
+        assert_eq!(pages_of(&store, codex, 9).await, [["run_3", "run_1"]]);
+        let both = Filter { status: Some(Status::Running), provider: Some("codex") };
+        assert_eq!(pages_of(&store, both, 9).await, [Vec::<String>::new()]);
+        assert_eq!(store.under_way("usr_1").await.unwrap(), UnderWay { queued: 2, running: 1 });
+        assert_eq!(store.under_way("usr_3").await.unwrap(), UnderWay::default());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_are_read_a_page_at_a_time() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        store.insert_run("run_1", "usr_1", &wish(), 60, 100, 1000).await.unwrap();
+        store.start_run("run_1", "sbx_1", 1010).await.unwrap();
+        let small: Vec<EventBody> = (0..600).map(|n| text(&format!("{n} "))).collect();
+        store.append_events("run_1", &small, None, 1020).await.unwrap();
+        let large: Vec<EventBody> = (0..4).map(|_| text(&"\u{20ac}".repeat(50_000))).collect();
+        store.append_events("run_1", &large, None, 1030).await.unwrap();
+        store.append_events("run_1", &[text(&"x".repeat(3 << 20)), text("end")], None, 1040).await.unwrap();
+        let (mut sizes, mut seqs) = (Vec::new(), Vec::new());
+        while let Some(page) = Some(store.events_after("run_1", seqs.last().copied().unwrap_or(0)).await.unwrap())
+            .filter(|p| !p.is_empty())
+        {
+            sizes.push(page.len());
+            seqs.extend(page.into_iter().map(|event| event.seq));
+        }
+        assert_eq!(seqs, (1..=607).collect::<Vec<_>>(), "none is left out or comes twice");
+        assert_eq!(sizes, [256, 256, 91, 2, 1, 1], "256 events, or 256 KiB and what goes over it");
+        assert!(store.has_events_after("run_1", 606).await.unwrap());
+        assert!(!store.has_events_after("run_1", 607).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_can_be_deleted_with_all_that_it_had() {
+    db::each_database(async |store| {
+        person(&store, "usr_1").await;
+        for id in ["run_1", "run_2"] {
+            store.insert_run(id, "usr_1", &wish(), 60, 100, 1000).await.unwrap();
+        }
+        assert_eq!(store.delete_run("run_1").await.unwrap(), None, "it waits");
+        store.start_run("run_1", "sbx_1", 1010).await.unwrap();
+        assert_eq!(store.delete_run("run_1").await.unwrap(), None, "it runs");
+        let end = End::Completed { text: "done".into(), usage: None };
+        store.finish_run("run_1", &end, 1020).await.unwrap();
+        sqlx::query("INSERT INTO run_outputs (run_id, path, size, content) VALUES ('run_1', 'a', 1, $1)")
+            .bind(&b"x"[..])
+            .execute(store.write())
+            .await
+            .unwrap();
+        assert_eq!(store.delete_run("run_1").await.unwrap().as_deref(), Some("usr_1"));
+        assert_eq!(store.delete_run("run_1").await.unwrap(), None, "it is gone");
+        for table in ["runs WHERE id", "run_events WHERE run_id", "run_files WHERE run_id", "run_outputs WHERE run_id"]
+        {
+            let left = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table} = 'run_1'"));
+            let left: i64 = sqlx::query_scalar(left).fetch_one(store.read()).await.unwrap();
+            assert_eq!(left, 0, "{table}");
+        }
+        assert_eq!(store.run_files("run_2").await.unwrap(), wish().files, "the other one keeps what it has");
     })
     .await;
 }

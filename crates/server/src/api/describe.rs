@@ -1,0 +1,75 @@
+//! What the OpenAPI document says of every endpoint: what no handler answers, but this server does.
+
+use super::idempotency;
+use axum::http::Method;
+use utoipa::openapi::{
+    Content, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, Responses,
+    path::{Operation, ParameterBuilder, ParameterIn},
+    schema::Type,
+};
+
+/// The same document, whole.
+pub(super) fn all(mut document: OpenApi) -> OpenApi {
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PUT, &mut item.put),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            if idempotency::applies(&method, path) {
+                done_once(operation);
+            }
+            refusal(&mut operation.responses, "421", "The request names a host that is not this server's");
+            refusal(&mut operation.responses, "500", "A fault of the server");
+        }
+    }
+    document
+}
+
+/// What an endpoint takes and answers that heeds `Idempotency-Key`.
+fn done_once(operation: &mut Operation) {
+    let key = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(idempotency::KEY_MAX))
+        .pattern(Some("^[ -~]+$"));
+    let header = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Does what is asked once: within 24 hours, the same request with the same key is answered as before, with \
+             `Idempotent-Replayed: true`. Only what was done is kept: a request that was refused may be sent again.",
+        ))
+        .schema(Some(key));
+    operation.parameters.get_or_insert_default().push(RefOr::T(header.build()));
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && status.starts_with('2')
+        {
+            let replayed = HeaderBuilder::new()
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                .description(Some("`true`: an earlier request with this `Idempotency-Key` did it"))
+                .build();
+            response.headers.insert("Idempotent-Replayed".into(), RefOr::T(replayed));
+        }
+    }
+    let responses = &mut operation.responses;
+    refusal(responses, "409", "The `Idempotency-Key` was sent with another request, or the same is under way");
+    refusal(responses, "413", "The body is too large");
+    refusal(responses, "422", "The `Idempotency-Key` is none");
+}
+
+/// Adds an answer, where the endpoint does not tell of it itself.
+fn refusal(responses: &mut Responses, status: &str, description: &str) {
+    responses.responses.entry(status.to_owned()).or_insert_with(|| {
+        let mut response = Response::new(description);
+        let body = Content::new(Some(RefOr::Ref(Ref::from_schema_name("ErrorBody"))));
+        response.content.insert("application/json".into(), RefOr::T(body));
+        RefOr::T(response)
+    });
+}

@@ -1,0 +1,69 @@
+//! `/events`: what changes among one's own things, as it does.
+
+use super::{
+    App,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::Auth,
+    sse,
+};
+use crate::domain::{
+    change::{Change, Kind},
+    failure::Code,
+    people::Scope,
+};
+use axum::{
+    extract::State,
+    response::{Response, sse::Event},
+};
+use futures_util::{StreamExt, stream};
+use std::{convert::Infallible, time::Duration};
+use tokio::time::Instant;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How long a stream lasts: whoever comes back shows a key that is still good.
+const LASTS: Duration = Duration::from_secs(60 * 60);
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+/// What changes among one's own runs and connections, from now on.
+///
+/// Server-sent events: `event` is the type, `data` says which thing it was; look it up. Runs are told of to a key with
+/// `runs:read`, connections to one with `connections`. Nothing of before is told, and nothing is repeated: look at the
+/// lists once the stream is open, and again after a `resync`, which says that this reader was too slow and changes
+/// were left out. The stream ends after an hour, and may be opened again.
+#[utoipa::path(
+    get, path = "/events", tag = "people",
+    responses(
+        (status = 200, description = "The changes", body = Change, content_type = "text/event-stream"),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key has neither `runs:read` nor `connections`", body = ErrorBody),
+    )
+)]
+async fn events(State(app): State<App>, auth: Auth) -> ApiResult<Response> {
+    let who = auth.any();
+    let (runs, connections) = (who.may(Scope::RunsRead), who.may(Scope::Connections));
+    if !runs && !connections {
+        return Err(ApiError::new(Code::Forbidden, "this key has neither the scope `runs:read` nor `connections`")
+            .hint("Make a key that has one with `polydev key create --scope`."));
+    }
+    let seen = move |change: &Change| match change.kind {
+        Kind::Run => runs,
+        Kind::Connection => connections,
+        Kind::Resync => true,
+    };
+    let changes = stream::unfold(app.runs.hub().feed(&who.user_id), async |mut feed| {
+        let change = feed.next().await?;
+        Some((change, feed))
+    });
+    let frames = changes
+        .filter(move |change| std::future::ready(seen(change)))
+        .map(|change| {
+            let data = serde_json::to_string(&change).expect("a change has string keys");
+            Ok::<_, Infallible>(Event::default().event(change.kind.as_str()).data(data))
+        })
+        .take_until(tokio::time::sleep_until(Instant::now() + LASTS));
+    Ok(sse::response(frames))
+}

@@ -1,0 +1,180 @@
+//! `/runs/{id}/stream`: a run's events over a WebSocket.
+//!
+//! ```text
+//!   client                                     server
+//!     GET, with a key ────────────────────────►  who, whose, `after`: refused here, before the upgrade
+//!     ◄───────────────────────── {"seq":1,…}     a text message an event, as it is stored
+//!     {"type":"cancel"} ──────────────────────►  the wish is written down; the events go on to the last one
+//!     ◄────────────────────── ping, every 15 s   while there is nothing else to say
+//!     ◄───────────────────────── close 1000      after the last event
+//! ```
+//!
+//! | closes with | because |
+//! |---|---|
+//! | 1000 | the run is over, and all of it was sent |
+//! | 1001 | the server stops: come back with `?after=` |
+//! | 1003 | the client sent bytes, and not text |
+//! | 1008 | the client sent something else than `{"type":"cancel"}`, or its key lacks `runs:write` |
+//! | 1009 | the client sent a message that is too long, or none that can be read |
+//! | 1011 | the server has a fault: come back with `?after=` |
+
+use super::{
+    App,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::{Auth, Path, Query},
+    follow::{self, Follow},
+    runs::{EventsQuery, own},
+    sse::PING,
+};
+use crate::domain::{
+    event::Event,
+    failure::Code,
+    people::{Principal, Scope},
+};
+use axum::{
+    extract::{
+        State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+    },
+    http::StatusCode,
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use serde::Deserialize;
+use std::time::Duration;
+use tokio::time::timeout;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The most bytes of a message from a client: it has one thing to say, and that is short.
+const HEARD_MAX: usize = 4 * 1024;
+/// How long a reader may take nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the slowest reader takes a second, bytes: a large event has that much longer.
+const SLOWEST: usize = 16 * 1024;
+/// How long a client may take to answer a close with its own.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(stream))
+}
+
+/// A run's events over a WebSocket, from its start or after a number, until its end.
+///
+/// Each text message is an event, the same JSON as in `data` of the server-sent events. The server takes
+/// `{"type":"cancel"}`, at most 4 KiB, from a key with `runs:write`; anything else closes with 1003, 1008 or 1009. It
+/// closes with 1000 after the last event, with 1001 when it stops: come back with `?after=`.
+#[utoipa::path(
+    get, path = "/runs/{id}/stream", tag = "runs",
+    params(("id" = String, Path, description = "The run's id"), EventsQuery),
+    responses(
+        (status = 101, description = "The events, each a text message", body = Event),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 404, description = "No such run, or another person's", body = ErrorBody),
+        (status = 422, description = "Bad `after`", body = ErrorBody),
+        (status = 426, description = "Not the handshake of a WebSocket", body = ErrorBody),
+    )
+)]
+async fn stream(
+    State(app): State<App>,
+    auth: Auth,
+    Path(id): Path<String>,
+    Query(query): Query<EventsQuery>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> ApiResult<Response> {
+    let who = auth.require(Scope::RunsRead)?;
+    let run = own(&app, &who, &id).await?.id;
+    let after = query.after()?;
+    let upgrade = upgrade.map_err(|_| {
+        ApiError::new(Code::InvalidRequest, "this is not the handshake of a WebSocket")
+            .hint("`GET /api/v1/runs/{id}/events` streams the same over plain HTTP.")
+            .status(StatusCode::UPGRADE_REQUIRED)
+    })?;
+    let upgrade = upgrade.max_message_size(HEARD_MAX).max_frame_size(HEARD_MAX).read_buffer_size(HEARD_MAX);
+    // The task ends with the run, with its reader, or when the server stops: the hub lets every follower go.
+    Ok(upgrade.on_upgrade(move |socket| serve(app, who, run, after, socket)))
+}
+
+/// Why a socket is closed, and in which words.
+type Close = (u16, &'static str);
+
+async fn serve(app: App, who: Principal, run: String, after: i64, socket: WebSocket) {
+    let (mut sink, mut heard) = socket.split();
+    let follow = Follow::new(&app, run.clone(), after);
+    let close = tokio::select! {
+        close = tell(&mut sink, follow) => close,
+        close = hear(&app, &who, &run, &mut heard) => close,
+    };
+    let Some((code, reason)) = close else { return };
+    let farewell = async {
+        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
+        // Until the client has closed too: what it has sent meanwhile must be read, or the end may not reach it.
+        while let Some(Ok(_)) = heard.next().await {}
+        Ok::<_, axum::Error>(())
+    };
+    let _ = timeout(FAREWELL, farewell).await;
+}
+
+/// Sends the events, to the last one. `None`: nobody takes them.
+async fn tell(sink: &mut SplitSink<WebSocket, Message>, mut follow: Follow) -> Option<Close> {
+    loop {
+        match timeout(PING, follow.page()).await {
+            Err(_) => within(0, sink.send(Message::Ping(Bytes::new()))).await?,
+            Ok(Err(_)) => return Some((close_code::ERROR, "the server has a fault: come back with `?after=`")),
+            Ok(Ok(page)) if page.is_empty() && follow.is_over() => return Some((close_code::NORMAL, "")),
+            Ok(Ok(page)) if page.is_empty() => {
+                return Some((close_code::AWAY, "the server stops: come back with `?after=`"));
+            }
+            Ok(Ok(page)) => {
+                for event in page {
+                    let text = follow::json(&event);
+                    within(text.len(), sink.feed(Message::Text(text.into()))).await?;
+                }
+                within(0, sink.flush()).await?;
+            }
+        }
+    }
+}
+
+/// Sends this many bytes to a reader who takes them in time.
+async fn within<E>(size: usize, sent: impl Future<Output = Result<(), E>>) -> Option<()> {
+    timeout(PATIENCE + Duration::from_secs((size / SLOWEST) as u64), sent).await.ok()?.ok()
+}
+
+/// What a client may say.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Said {
+    Cancel {},
+}
+
+/// Does what the client says, until it says what it must not. `None`: it has left.
+async fn hear(app: &App, who: &Principal, run: &str, heard: &mut SplitStream<WebSocket>) -> Option<Close> {
+    loop {
+        match heard.next().await {
+            // The answer to a close is sent by the library, while what follows is read.
+            None | Some(Ok(Message::Close(_))) => return None,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(_))) => return Some((close_code::UNSUPPORTED, "only text is understood here")),
+            Some(Ok(Message::Text(text))) => {
+                if serde_json::from_str::<Said>(&text).is_err() {
+                    return Some((close_code::POLICY, r#"only {"type":"cancel"} is understood here"#));
+                }
+                if !who.may(Scope::RunsWrite) {
+                    return Some((close_code::POLICY, "this key does not have the scope `runs:write`"));
+                }
+                // One that is over has nothing left to cancel, and its last event is on its way.
+                if let Err(error) = app.runs.cancel(run).await {
+                    tracing::error!(run, error = crate::cli::output::chain(&error), "a run could not be cancelled");
+                    return Some((close_code::ERROR, "the server has a fault: cancel again"));
+                }
+            }
+            Some(Err(_)) => return Some((close_code::SIZE, "a message is text of at most 4096 bytes")),
+        }
+    }
+}
