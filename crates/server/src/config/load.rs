@@ -27,6 +27,8 @@ const SYSTEM_FILE: &str = "/etc/polydev/config.toml";
 /// Where a service keeps its state (Filesystem Hierarchy Standard 3.0, 5.8).
 const SYSTEM_DATA: &str = "/var/lib/polydev";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
+/// The most warm sandboxes of a kind: they are made one at a time, and each takes some MiB for nobody.
+const POOL_MAX: u64 = 64;
 const DAY_S: u64 = 24 * 60 * 60;
 
 impl Config {
@@ -53,7 +55,10 @@ impl Config {
             vault: vault(&mut from, env, &server.data_dir),
             image: Image { dir: from.path("image.dir").unwrap_or_else(|| server.data_dir.join("images")) },
             sandbox: sandbox(&mut from),
-            pool: Pool { desktop: from.number("pool.desktop", 1, 0..=1000), cli: from.number("pool.cli", 1, 0..=1000) },
+            pool: Pool {
+                desktop: from.number("pool.desktop", 1, 0..=POOL_MAX),
+                cli: from.number("pool.cli", 1, 0..=POOL_MAX),
+            },
             egress: egress(&mut from),
             login: Login { ttl: seconds(&mut from, "login.ttl_s", 600, 30..=3600) },
             runs: runs(&mut from),

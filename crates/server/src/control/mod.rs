@@ -3,7 +3,7 @@
 //! ```text
 //!   accept() ─► row `queued` ─ poke ─► reconcile(): plan ─► start ─► a task for the run
 //!   cancel() ─► wish in row  ─ poke ─►                      stop, end, destroy
-//!                         timer ─────►
+//!                         timer ─────►                      park, discard ─► pool: a start takes from it
 //! ```
 //!
 //! The database is the wish, `driver.observe()` is the truth, [`plan`] closes
@@ -16,6 +16,7 @@ mod converse;
 mod hub;
 mod outputs;
 pub mod plan;
+mod pool;
 mod prepare;
 pub mod progress;
 mod reconcile;
@@ -72,6 +73,8 @@ pub struct Inner {
     poke: Notify,
     /// The runs that a task works on.
     live: Mutex<HashMap<String, Live>>,
+    /// The sandboxes that are made ahead. Locked after `live`, where both are.
+    pool: Mutex<pool::Pool>,
     /// Nothing new is accepted or started.
     draining: CancellationToken,
     tasks: TaskTracker,
@@ -91,6 +94,8 @@ pub struct Rules {
 struct Live {
     sandbox: SandboxId,
     stop: CancellationToken,
+    /// Its tool has not been started yet.
+    starting: bool,
     /// Why it was stopped, when not by its owner.
     interrupted: bool,
 }
@@ -117,6 +122,7 @@ impl Runs {
             hub: Hub::default(),
             poke: Notify::new(),
             live: Mutex::default(),
+            pool: Mutex::default(),
             draining: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
@@ -227,6 +233,8 @@ impl Runs {
             inner.draining.cancel();
         }
         inner.tasks.close();
+        // What is parked is of no use any more, and goes while runs end.
+        inner.poke.notify_one();
         if !inner.live().is_empty() {
             tracing::info!(runs = inner.live().len(), grace_s = grace.as_secs(), "waiting for runs to end");
         }
@@ -240,6 +248,7 @@ impl Runs {
         if let Err(error) = self.reconcile().await {
             tracing::error!(%error, "the last look at the world did not work; the next start will clean up");
         }
+        inner.tasks.wait().await;
         inner.hub.close();
     }
 }

@@ -2,10 +2,14 @@
 //! there, and what is under way.
 //!
 //! ```text
-//!   open runs (database) ─┐
-//!   sandboxes (driver)   ─┼─► plan() ─► start | adopt | put back | end | stop | destroy
-//!   tasks (this process) ─┘
+//!   open runs (database)        ─┐
+//!   sandboxes (driver)          ─┼─► plan() ─► start | adopt | put back | end | stop | destroy | park | discard
+//!   tasks, pool (this process)  ─┘
 //! ```
+
+mod warm;
+
+pub use warm::{Parked, Warm};
 
 use crate::{domain::run::Status, store::runs::OpenRun};
 use polydev_sandbox::{Observed, Phase, SandboxId};
@@ -27,6 +31,8 @@ pub struct Seen<'a> {
     pub capacity: usize,
     /// The server is stopping: nothing new is started.
     pub draining: bool,
+    /// The sandboxes that are made ahead, as they were before the driver was asked.
+    pub warm: &'a Warm,
 }
 
 /// What to do.
@@ -46,6 +52,10 @@ pub enum Action {
     EndInterrupted(String),
     /// Nobody's sandbox.
     Destroy(SandboxId),
+    /// Make a sandbox ahead.
+    Park,
+    /// Destroy this one of the pool.
+    Discard(SandboxId),
 }
 
 /// What follows from what is seen. Doing it and looking again leads to an empty plan.
@@ -56,7 +66,8 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     let mut actions = Vec::new();
     // First of all: a run is over when its tool is.
     let adoptable: HashMap<&str, &SandboxId> = seen.open.iter().filter_map(|run| adoptable(run, seen)).collect();
-    let used: HashSet<&SandboxId> = seen.live.values().chain(adoptable.values().copied()).collect();
+    let parked = seen.warm.sandboxes.iter().map(|(id, _)| id);
+    let used: HashSet<&SandboxId> = seen.live.values().chain(adoptable.values().copied()).chain(parked).collect();
     for sandbox in seen.observed {
         if !used.contains(&sandbox.id) {
             actions.push(Action::Destroy(sandbox.id.clone()));
@@ -98,6 +109,7 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
         *running_of.entry(&run.user_id).or_default() += 1;
         actions.push(Action::Start(run.id.clone()));
     }
+    warm::warm(seen, &mut actions);
     actions
 }
 
@@ -137,7 +149,14 @@ mod tests {
         open.push(run("b", "b", Status::Queued, false));
         let live = HashMap::from([("x".to_owned(), sandbox(0))]);
         open.insert(0, run("x", "a", Status::Running, false));
-        let actions = plan(&Seen { open: &open, observed: &[], live: &live, capacity: 2, draining: false });
+        let actions = plan(&Seen {
+            open: &open,
+            observed: &[],
+            live: &live,
+            capacity: 2,
+            draining: false,
+            warm: &Warm::default(),
+        });
         assert_eq!(actions, [Action::Start("b".into())]);
     }
 
@@ -149,8 +168,14 @@ mod tests {
             run("c", "u", Status::Running, true),
         ];
         let observed = [Observed { id: sandbox(1), phase: Phase::Running }];
-        let actions =
-            plan(&Seen { open: &open, observed: &observed, live: &HashMap::new(), capacity: 4, draining: false });
+        let actions = plan(&Seen {
+            open: &open,
+            observed: &observed,
+            live: &HashMap::new(),
+            capacity: 4,
+            draining: false,
+            warm: &Warm::default(),
+        });
         assert_eq!(
             actions,
             [
@@ -183,7 +208,14 @@ mod tests {
             Observed { id: sandbox(3), phase: Phase::Partial },
             Observed { id: sandbox(6), phase: Phase::Running },
         ];
-        let seen = Seen { open: &open, observed: &observed, live: &HashMap::new(), capacity: 1, draining: false };
+        let seen = Seen {
+            open: &open,
+            observed: &observed,
+            live: &HashMap::new(),
+            capacity: 1,
+            draining: false,
+            warm: &Warm::default(),
+        };
         assert_eq!(
             plan(&seen),
             [
@@ -220,7 +252,7 @@ mod tests {
                 OpenRun { sandbox_id, began: *running && *began, ..run(&id, &user.to_string(), status, *cancelled) }
             }).collect();
             let observed: Vec<Observed> = observed.into_iter().map(|n| Observed { id: sandbox(n), phase: Phase::Running }).collect();
-            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining });
+            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &Warm::default() });
             let started: Vec<&String> = actions.iter().filter_map(|a| match a { Action::Start(id) => Some(id), _ => None }).collect();
             let adopted: Vec<&SandboxId> = actions.iter().filter_map(|a| match a { Action::Adopt(_, id) => Some(id), _ => None }).collect();
             prop_assert!(started.is_empty() || started.len() + live.len() + adopted.len() <= capacity);

@@ -4,7 +4,7 @@ use super::{
     Inner,
     converse::LINE_MAX,
     fault, image, no_connection,
-    run::{JOB, lost},
+    run::{JOB, destroy, lost},
 };
 use crate::{
     domain::{
@@ -16,7 +16,7 @@ use crate::{
     providers::{HomeFile, Invocation, Prompt, Provider},
 };
 use polydev_sandbox::{
-    DriverError, Guest, Sandbox, SandboxSpec, StartError, StartFault, Stream,
+    DriverError, Guest, Priority, Sandbox, SandboxSpec, StartError, StartFault, Stream,
     egress::DialError,
     image::{HOME, USER, WORKSPACE},
     proto::{Exec, Overflow, Ring},
@@ -30,24 +30,37 @@ const STDOUT_RING: Ring = Ring { capacity: LINE_MAX as u32 + 1024 * 1024, overfl
 /// How much of its standard error is kept: the tail, for when it fails.
 const STDERR_RING: Ring = Ring { capacity: 64 * 1024, overflow: Overflow::DropOldest };
 
-/// Makes the sandbox.
-pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<Guest, Failure> {
-    let (path, image_id) = if inner.driver.capabilities().uses_image {
+/// What sandboxes are made from and may use.
+pub(super) fn spec(inner: &Inner) -> Result<SandboxSpec, Failure> {
+    let (image, image_id) = if inner.driver.capabilities().uses_image {
         let image = image(&inner.images)?;
         (image.path, image.id)
     } else {
         Default::default()
     };
-    let (id, kind) = (sandbox.id().to_string(), inner.driver.kind());
-    inner.store.insert_sandbox(&id, &run.user_id, &run.id, kind, &image_id, time::now_ms()).await.map_err(fault)?;
-    let limits = inner.config.sandbox.cli;
-    let spec = SandboxSpec {
-        image: path,
-        image_id,
-        limits,
-        ca_file: inner.config.sandbox.ca_file.clone(),
-        priority: Default::default(),
-    };
+    let (limits, ca_file) = (inner.config.sandbox.cli, inner.config.sandbox.ca_file.clone());
+    Ok(SandboxSpec { image, image_id, limits, ca_file, priority: Priority::Normal })
+}
+
+/// Sees to it that a sandbox that was made ahead is still there: otherwise the run gets another.
+pub(super) async fn still_there(inner: &Inner, run: &Run, sandbox: &mut Sandbox) {
+    while sandbox.guest().is_some() {
+        let Err(error) = sandbox.still_there().await else { return };
+        tracing::warn!(run = run.id, %error, "a warm sandbox was lost; the run gets another");
+        destroy(inner, sandbox, &[], None).await;
+        *sandbox = inner.another_sandbox(&run.id);
+    }
+}
+
+/// Makes the sandbox, or takes one that was made ahead.
+pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<Guest, Failure> {
+    let id = sandbox.id().to_string();
+    if let Some(guest) = sandbox.guest() {
+        inner.store.give_sandbox(&id, &run.user_id, &run.id).await.map_err(fault)?;
+        return Ok(guest.clone());
+    }
+    let (kind, spec, owner) = (inner.driver.kind(), spec(inner)?, Some((&*run.user_id, &*run.id)));
+    inner.store.insert_sandbox(&id, owner, kind, &spec.image_id, time::now_ms()).await.map_err(fault)?;
     let started = sandbox.start(&spec).await;
     inner.store.set_sandbox(&id, sandbox.state(), time::now_ms()).await.map_err(fault)?;
     started.map_err(|error| {

@@ -8,18 +8,20 @@ use super::{
 use crate::{
     domain::{
         failure::{Code, Failure},
-        id, time,
+        time,
     },
     store::runs::End,
 };
-use polydev_sandbox::SandboxId;
+use polydev_sandbox::{Sandbox, SandboxId};
 use tokio_util::sync::CancellationToken;
 
 impl Runs {
     /// One pass. It may run at any time; what is right already is left alone.
     pub async fn reconcile(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let inner = &self.0;
-        // The driver is asked first: a sandbox that is seen belonged to a task then,
+        // What enters the pool enters it by a pass, so that nothing of it can be seen below and not here.
+        let warm = inner.warm();
+        // The driver is asked before the tasks are looked at: a sandbox that is seen belonged to a task then,
         // and if that task has ended since, to destroy it again does nothing.
         let observed = inner.driver.observe().await?;
         let open = inner.store.open_runs().await?;
@@ -31,15 +33,13 @@ impl Runs {
                 live: &live,
                 capacity: inner.config.runs.max_concurrent as usize,
                 draining: inner.draining.is_cancelled(),
+                warm: &warm,
             })
         };
         for action in actions {
             match action {
-                Action::Start(run) => {
-                    let sandbox: SandboxId = id::new("sbx").parse().expect("an id of ours has this shape");
-                    self.start(run, Begin::Fresh, sandbox);
-                }
-                Action::Adopt(run, sandbox) => self.start(run, Begin::Adopted, sandbox),
+                Action::Start(run) => self.start(run, None),
+                Action::Adopt(run, sandbox) => self.start(run, Some(sandbox)),
                 Action::PutBack(run) => inner.put_back(&run).await?,
                 Action::Stop(run) => {
                     if let Some(live) = inner.live().get(&run) {
@@ -65,26 +65,35 @@ impl Runs {
                         tracing::error!(%sandbox, %error, "it could not be destroyed; the next pass tries again");
                     }
                 }
+                Action::Park => inner.park(),
+                Action::Discard(sandbox) => inner.discard(&sandbox),
             }
         }
         let alive: Vec<String> = observed
             .iter()
             .map(|seen| seen.id.to_string())
             .chain(inner.live().values().map(|live| live.sandbox.to_string()))
+            .chain(inner.pool().sandboxes().map(ToString::to_string))
             .collect();
         inner.store.sandboxes_gone_but(&alive, time::now_ms()).await?;
         Ok(())
     }
 
-    /// Starts the task of a run, unless the server is stopping.
-    fn start(&self, id: String, begin: Begin, sandbox: SandboxId) {
+    /// Starts the task of a run, with the sandbox that was found for it if there is one, unless the server is
+    /// stopping.
+    fn start(&self, id: String, found: Option<SandboxId>) {
         let inner = self.0.clone();
         let stop = CancellationToken::new();
         let mut live = self.0.live();
         if self.0.draining.is_cancelled() {
             return;
         }
-        live.insert(id.clone(), Live { sandbox: sandbox.clone(), stop: stop.clone(), interrupted: false });
+        let (begin, sandbox) = match found {
+            None => (Begin::Fresh, inner.sandbox()),
+            Some(found) => (Begin::Adopted, Sandbox::found(inner.driver.clone(), found)),
+        };
+        let (of, starting) = (sandbox.id().clone(), begin == Begin::Fresh);
+        live.insert(id.clone(), Live { sandbox: of, stop: stop.clone(), starting, interrupted: false });
         self.0.tasks.spawn(async move {
             run::run(&inner, &id, begin, sandbox, &stop).await;
             inner.live().remove(&id);

@@ -1,13 +1,13 @@
 //! The task of one run: a sandbox, the tool in it, its words, the end.
 //!
 //! ```text
-//!   make sandbox ─► files, way out ─► exec ─┐
-//!                                           ├─► read lines ─► store events ─► acknowledge
-//!   adopt one with a tool in it ─► way out ─┘        │
-//!                       end said by the tool ────────┤
-//!                       the tool's exit ─────────────┤──► keep its files ─► store the end ─► destroy
-//!                       deadline, stall, stop ───────┤
-//!                       adopted, but no tool ────────┘──► destroy ─► back into the queue
+//!   claim or make sandbox ─► files, way out ─► exec ─┐
+//!                                                    ├─► read lines ─► store events ─► acknowledge
+//!   adopt one with a tool in it ─► way out ──────────┘        │
+//!                                end said by the tool ────────┤
+//!                                the tool's exit ─────────────┤──► keep its files ─► store the end ─► destroy
+//!                                deadline, stall, stop ───────┤
+//!                                adopted, but no tool ────────┘──► destroy ─► back into the queue
 //! ```
 
 use super::{
@@ -31,7 +31,7 @@ use crate::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::FutureExt;
 use polydev_sandbox::{
-    Guest, Sandbox, SandboxId,
+    Guest, Sandbox,
     egress::{Access, Attached, Traffic},
     guest::GuestError,
 };
@@ -48,14 +48,14 @@ pub(super) const JOB: &str = "run";
 /// Where the task of a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// With a sandbox that is to be made.
+    /// With a sandbox that was made ahead, or is to be made.
     Fresh,
     /// With one that an earlier server made, and the tool that runs in it.
     Adopted,
 }
 
 /// Runs a run to its end, and removes what it needed.
-pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, sandbox: SandboxId, stop: &CancellationToken) {
+pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sandbox, stop: &CancellationToken) {
     let run = match inner.store.run(id).await {
         // The pass that found it to adopt may have looked at its row just before it ended.
         Ok(Some(run)) if run.status.is_over() => return,
@@ -64,10 +64,6 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, sandbox: SandboxI
         Err(error) => {
             return finish(inner, id, &End::Failed { error: fault(error), text: String::new(), usage: None }).await;
         }
-    };
-    let mut sandbox = match begin {
-        Begin::Fresh => Sandbox::new(inner.driver.clone(), sandbox),
-        Begin::Adopted => Sandbox::found(inner.driver.clone(), sandbox),
     };
     let mut said = Said { adopted: (begin == Begin::Adopted).then(Instant::now), ..Said::default() };
     let started = Instant::now();
@@ -227,6 +223,7 @@ async fn fresh(
     sandbox: &mut Sandbox,
     said: &mut Said,
 ) -> Result<Outcome, Stop> {
+    prepare::still_there(inner, run, sandbox).await;
     if !inner.store.start_run(&run.id, sandbox.id().as_str(), time::now_ms()).await.map_err(fault)? {
         // Cancelled between the plan and now.
         return Err(Stop::Stopped);
@@ -241,6 +238,7 @@ async fn fresh(
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
+    inner.started(&run.id);
     let tool = Tool { guest, way_out, dialogue, say: &say, stdout: 0, connection: Some(version) };
     converse(inner, run, tool, said).await
 }
@@ -332,7 +330,7 @@ async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, er
 }
 
 /// Keeps what is to outlive the sandbox, and destroys it. What does not work now, the reconciler does on its next pass.
-async fn destroy(inner: &Inner, sandbox: &mut Sandbox, stderr: &[u8], traffic: Option<&Traffic>) {
+pub(super) async fn destroy(inner: &Inner, sandbox: &mut Sandbox, stderr: &[u8], traffic: Option<&Traffic>) {
     console::keep(inner, sandbox, stderr, traffic).await;
     sandbox.stop().await;
     if let Err(error) = inner.store.set_sandbox(sandbox.id().as_str(), sandbox.state(), time::now_ms()).await {

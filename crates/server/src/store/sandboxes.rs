@@ -74,12 +74,11 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down that a sandbox is about to be made for a run.
+    /// Writes down that a sandbox is about to be made: for a person's run, or for nobody yet.
     pub async fn insert_sandbox(
         &self,
         id: &str,
-        user_id: &str,
-        run_id: &str,
+        owner: Option<(&str, &str)>,
         driver: &str,
         image_id: &str,
         at: i64,
@@ -88,13 +87,24 @@ impl Store {
             "INSERT INTO sandboxes (id, user_id, run_id, driver, image_id, state, created_at) VALUES ($1, $2, $3, $4, $5, 'creating', $6)",
         )
         .bind(id)
-        .bind(user_id)
-        .bind(run_id)
+        .bind(owner.map(|(user, _)| user))
+        .bind(owner.map(|(_, run)| run))
         .bind(driver)
         .bind(image_id)
         .bind(at)
         .execute(self.write())
         .await?;
+        Ok(())
+    }
+
+    /// Writes down whose a sandbox is that was made for nobody.
+    pub async fn give_sandbox(&self, id: &str, user_id: &str, run_id: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET user_id = $1, run_id = $2 WHERE id = $3 AND user_id IS NULL")
+            .bind(user_id)
+            .bind(run_id)
+            .bind(id)
+            .execute(self.write())
+            .await?;
         Ok(())
     }
 

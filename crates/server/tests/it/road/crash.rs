@@ -3,7 +3,7 @@
 use super::{blocking, standin};
 use crate::support::{
     host,
-    server::{Server, text},
+    server::{NO_POOL, Server, text},
 };
 use polydev_server::domain::event::{Event, EventBody};
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn run_of(server: &Server, id: &str) -> Value {
 async fn ctrl_c_ends_the_whole_tree_within_a_second() {
     let standin = standin().await;
     blocking(move || {
-        let server = Server::start(&standin);
+        let server = Server::start_with(&standin, NO_POOL);
         server.connect("claude");
         let (mut child, run) = hanging(&server);
         let sandbox = server.sandboxes().pop().expect("it runs in a sandbox");
@@ -67,7 +67,7 @@ async fn ctrl_c_ends_the_whole_tree_within_a_second() {
 async fn a_killed_server_leaves_nothing_and_tells_the_truth() {
     let standin = standin().await;
     blocking(move || {
-        let mut server = Server::start(&standin);
+        let mut server = Server::start_with(&standin, NO_POOL);
         server.connect("claude");
         let before = host::mounts();
         let (mut child, run) = hanging(&server);
@@ -94,7 +94,7 @@ async fn a_killed_server_leaves_nothing_and_tells_the_truth() {
 async fn a_stopped_server_ends_its_runs_as_interrupted() {
     let standin = standin().await;
     blocking(move || {
-        let mut server = Server::start(&standin);
+        let mut server = Server::start_with(&standin, NO_POOL);
         server.connect("claude");
         let (child, run) = hanging(&server);
         let sandbox = server.sandboxes().pop().expect("it runs in a sandbox");
@@ -137,7 +137,7 @@ fn working(server: &Server, seconds: u32) -> (Child, String) {
 async fn a_run_that_still_runs_is_adopted() {
     let standin = standin().await;
     blocking(move || {
-        let mut server = Server::start(&standin);
+        let mut server = Server::start_with(&standin, NO_POOL);
         server.connect("claude");
         let (mut child, run) = working(&server, 3);
         let sandbox = server.sandboxes().pop().expect("it runs in a sandbox");

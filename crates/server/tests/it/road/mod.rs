@@ -13,6 +13,7 @@ mod flags;
 mod large;
 mod limits;
 mod once;
+mod pool;
 mod postgres;
 mod sandboxes;
 mod socket;

@@ -3,7 +3,7 @@
 use super::{answer, blocking, events, sound, standin};
 use crate::support::{
     db, host,
-    server::{Server, text},
+    server::{NO_POOL, Server, text},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use std::time::Duration;
 async fn on_postgresql_a_run_answers_and_a_killed_server_tells_the_truth() {
     let standin = standin().await;
     let database = db::postgres().await;
-    let store = format!("[store]\nurl = {:?}\n", database.url);
+    let store = format!("[store]\nurl = {:?}\n\n{NO_POOL}", database.url);
     let (server, standin) = blocking(move || {
         let server = Server::start_with(&standin, &store);
         server.connect("claude");

@@ -3,7 +3,7 @@
 use super::{blocking, connected, events, sound};
 use crate::support::{
     host,
-    server::{Server, text},
+    server::{NO_POOL, Server, text},
 };
 use polydev_server::domain::event::{Event, EventBody};
 use reqwest::Method;
@@ -187,7 +187,7 @@ async fn a_sandbox_that_does_not_start_tells_why_on_its_console() {
     );
     fs::write(&runtime, script).unwrap();
     fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
-    let config = format!("[sandbox.oci]\nruntime = {runtime:?}\n").leak();
+    let config = format!("[sandbox.oci]\nruntime = {runtime:?}\n\n{NO_POOL}").leak();
     let (server, _standin) = connected(config).await;
     fs::write(&broken, "").unwrap();
     let body = json!({ "provider": "claude", "prompt": "What is 2+2?" });

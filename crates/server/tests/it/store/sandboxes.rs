@@ -9,7 +9,25 @@ use polydev_server::{
 };
 
 async fn made(store: &Store, id: &str, user: &str, at: i64) {
-    store.insert_sandbox(id, user, "run_1", "oci", "cli-1", at).await.unwrap();
+    store.insert_sandbox(id, Some((user, "run_1")), "oci", "cli-1", at).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sandbox_that_was_made_for_nobody_is_given_once() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        insert_user(&store, "usr_2").await;
+        store.insert_sandbox("sbx_1", None, "oci", "cli-1", 1000).await.unwrap();
+        store.set_sandbox("sbx_1", &State::Ready, 1001).await.unwrap();
+        assert_eq!(store.sandboxes_of("usr_1", None, 10).await.unwrap(), []);
+        for user in ["usr_1", "usr_2"] {
+            store.give_sandbox("sbx_1", user, "run_1").await.unwrap();
+        }
+        let sandbox = store.sandbox("sbx_1").await.unwrap().unwrap();
+        assert_eq!((sandbox.user_id.as_deref(), sandbox.run_id.as_deref()), (Some("usr_1"), Some("run_1")));
+        assert_eq!(sandbox.state, sandbox::State::Ready);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -25,6 +25,12 @@ pub(crate) fn mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
+/// The processor weight of a sandbox, in each hierarchy that has one.
+pub(crate) fn weights_of(sandbox: &str) -> Vec<String> {
+    let files = cgroups_of(sandbox).into_iter().flat_map(|dir| [dir.join("cpu.shares"), dir.join("cpu.weight")]);
+    files.filter_map(|file| Some(fs::read_to_string(file).ok()?.trim().to_owned())).collect()
+}
+
 fn cgroups_of(sandbox: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut look = vec![PathBuf::from("/sys/fs/cgroup")];

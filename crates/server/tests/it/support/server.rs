@@ -30,6 +30,9 @@ pub(crate) fn images() -> PathBuf {
     dir.canonicalize().unwrap()
 }
 
+/// No warm sandboxes, for a test that looks at every sandbox there is.
+pub(crate) const NO_POOL: &str = "[pool]\ncli = 0\n";
+
 /// A running server.
 pub(crate) struct Server {
     dir: TempDir,
