@@ -293,7 +293,7 @@ async fn show(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> Api
     Ok(Json(own(&app, &who, &id).await?.into()))
 }
 
-/// Delete a run that is over, with its events and its files.
+/// Delete a run that is over, with its events, files and sandboxes.
 #[utoipa::path(
     delete, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run's id")),
     responses(

@@ -42,6 +42,10 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         let (runs, stop) = (parts.runs.clone(), stop.clone());
         async move { runs.reconcile_forever(stop).await }
     });
+    let keeper = tokio::spawn({
+        let (runs, stop) = (parts.runs.clone(), stop.clone());
+        async move { runs.forget_forever(stop).await }
+    });
     tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
 
     let closing = CancellationToken::new();
@@ -55,7 +59,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     parts.runs.drain(config.server.drain).await;
     stop.cancel();
     closing.cancel();
-    let _ = reconciler.await;
+    let _ = (reconciler.await, keeper.await);
     // A client that keeps its connection open does not keep the server.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
     tracing::info!("stopped");

@@ -266,7 +266,7 @@ fn runs(from: &mut Settings) -> Runs {
         stall: seconds(from, "runs.stall_s", 300, 1..=DAY_S),
         max_concurrent: from.number("runs.max_concurrent", cores * 4, 1..=100_000),
         max_queued: from.number("runs.max_queued", 1000, 0..=1_000_000),
-        keep_days: from.number("runs.keep_days", 30, 1..=36_500),
+        keep_days: from.number("runs.keep_days", 30, 0..=36_500),
     }
 }
 

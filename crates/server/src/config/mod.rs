@@ -280,7 +280,7 @@ pub struct Runs {
     pub max_concurrent: u64,
     /// How many runs of one person may wait.
     pub max_queued: u64,
-    /// After how many days an ended run is forgotten.
+    /// After how many days an ended run is forgotten; 0 is never.
     pub keep_days: u64,
 }
 

@@ -20,6 +20,7 @@ mod pool;
 mod prepare;
 pub mod progress;
 mod reconcile;
+mod retention;
 mod run;
 mod say;
 pub mod verify;

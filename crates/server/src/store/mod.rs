@@ -19,6 +19,7 @@ mod migrate;
 pub mod outputs;
 pub mod pages;
 pub mod people;
+mod retention;
 pub mod runs;
 pub mod sandboxes;
 
@@ -51,8 +52,11 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// and the file is never damaged. A power cut may take the last commits with it, as it takes the sandboxes
 /// that they speak of; syncing each commit would cost milliseconds for every event of a run.
 /// The busy timeout is for another process (`polydev user`, a backup) that holds the write lock.
-const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; \
-                              PRAGMA busy_timeout = 10000;";
+/// `auto_vacuum` comes first, because it must be said before there is anything in the file: what is deleted can be
+/// given back to the disk later (`retention.rs`). A log that has grown is cut to 64 MiB once it is folded in.
+const SQLITE_PRAGMAS: &str = "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; \
+                              PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 10000; \
+                              PRAGMA journal_size_limit = 67108864;";
 
 /// A database, open and of the version that this server knows. Cheap to clone.
 #[derive(Debug, Clone)]

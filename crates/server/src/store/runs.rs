@@ -340,7 +340,7 @@ impl Store {
         Ok(Some(seq))
     }
 
-    /// Deletes a run that is over, with its events and its files, and the answers that speak of it. Whose it was;
+    /// Deletes a run that is over, with its events, files and sandboxes, and the answers that speak of it. Whose it was;
     /// `None`: there is no such run, or it is not over.
     pub async fn delete_run(&self, id: &str) -> Result<Option<String>, StoreError> {
         let mut tx = self.begin().await?;
@@ -352,6 +352,8 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let owner: String = row.try_get("user_id")?;
+        // What the tool printed on their consoles is the run's too.
+        sqlx::query("DELETE FROM sandboxes WHERE run_id = $1").bind(id).execute(&mut *tx).await?;
         idempotency::forget_answers(&mut tx, &owner, id).await?;
         tx.commit().await?;
         Ok(Some(owner))

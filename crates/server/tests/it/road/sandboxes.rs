@@ -199,3 +199,40 @@ async fn a_sandbox_that_does_not_start_tells_why_on_its_console() {
     assert!(sandbox["error"].as_str().unwrap().contains("starting the container"), "{sandbox}");
     assert_eq!(console(&server, sandbox["id"].as_str().unwrap()).await, "the runtime has a bad day\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_long_ago_is_forgotten_when_the_server_starts() {
+    let (mut server, _standin) = connected("[runs]\nkeep_days = 2\n").await;
+    let mut sandboxes = Vec::new();
+    for _ in 0..2 {
+        sandboxes.push(sandbox_of(&events(&server, json!({ "provider": "claude", "prompt": "What is 2+2?" })).await));
+    }
+    let url = polydev_server::store::sqlite_url(&server.data_dir().join("polydev.db"));
+    let old = sandboxes[0].clone();
+    let server = blocking(move || {
+        ended(&server, &old);
+        assert_eq!(server.stop(), Some(0));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let store = polydev_server::store::Store::open(&url).await.unwrap();
+            for age in [
+                "UPDATE runs SET created_at = created_at - 172801000, finished_at = finished_at - 172801000 WHERE sandbox_id = $1",
+                "UPDATE sandboxes SET created_at = created_at - 172801000, ended_at = ended_at - 172801000 WHERE id = $1",
+            ] {
+                sqlx::query(age).bind(&old).execute(store.write()).await.unwrap();
+            }
+            store.close().await;
+        });
+        server.run();
+        host::until(Duration::from_secs(20), || server.log().contains("old runs are forgotten"));
+        server
+    })
+    .await;
+    let runs = get(&server, "/runs").await;
+    assert_eq!(runs["items"].as_array().unwrap().len(), 1, "{runs}");
+    let left = get(&server, "/sandboxes").await;
+    assert_eq!(left["items"].as_array().unwrap().len(), 1, "{left}");
+    assert_eq!((&left["items"][0]["id"], &left["items"][0]["run_id"]), (&json!(sandboxes[1]), &runs["items"][0]["id"]));
+    let gone = server.request(Method::GET, &format!("/sandboxes/{}/console", sandboxes[0])).send().await.unwrap();
+    assert_eq!(gone.status(), 404);
+}

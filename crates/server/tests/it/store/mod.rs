@@ -2,6 +2,7 @@
 
 mod idempotency;
 mod outputs;
+mod retention;
 mod runs;
 mod sandboxes;
 
