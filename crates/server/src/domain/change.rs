@@ -16,6 +16,7 @@ pub struct Change {
 /// What kind of thing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ChangeKind)]
 pub enum Kind {
     /// A run was accepted, has started, has ended, or was deleted.
     Run,

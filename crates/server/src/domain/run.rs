@@ -38,6 +38,7 @@ pub const METADATA_MAX: usize = 16 * 1024;
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RunStatus)]
 pub enum Status {
     /// Accepted; waits for a place.
     Queued,
