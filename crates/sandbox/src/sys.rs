@@ -7,8 +7,13 @@ use std::fs::File;
 
 /// Has the kernel kill `command` when the thread that started it ends.
 pub(crate) fn die_with_parent_thread(command: &mut tokio::process::Command) {
-    let set = || rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into);
-    // SAFETY: the closure makes one system call, allocates nothing and takes no lock.
+    let parent = rustix::process::getpid();
+    let set = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // A parent that ended before the call above is not told of any more.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+    };
+    // SAFETY: the closure makes two system calls, allocates nothing and takes no lock.
     unsafe { command.pre_exec(set) };
 }
 

@@ -56,12 +56,12 @@ pub async fn proof_driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> 
 pub struct DataDirLock(#[expect(dead_code, reason = "held, not read")] fs::File);
 
 /// Takes the data directory for this server.
-pub fn lock_data_dir(config: &Config) -> Result<DataDirLock, CliError> {
+pub async fn lock_data_dir(config: &Config) -> Result<DataDirLock, CliError> {
     let path = config.server.data_dir.join("serve.lock");
     let refused = |error: std::io::Error| CliError::failed(format!("{} cannot be locked: {error}", path.display()));
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(refused)?;
-    match file.try_lock() {
+    match crate::lock::lock(&file).await {
         Ok(()) => Ok(DataDirLock(file)),
         Err(fs::TryLockError::WouldBlock) => Err(CliError::failed(format!(
             "another server works in the data directory {}",

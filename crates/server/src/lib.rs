@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod domain;
+pub mod lock;
 pub mod providers;
 pub mod store;
 pub mod vault;

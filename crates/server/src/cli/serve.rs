@@ -24,7 +24,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let config = Arc::new(config);
     log(&config);
     app::make_data_dir(&config)?;
-    let _only = app::lock_data_dir(&config)?;
+    let _only = app::lock_data_dir(&config).await?;
     let _alone = app::lock_database(&config).await?;
     let parts = app::parts(&config).await?;
     let (listener, address) = listen(&config).await?;

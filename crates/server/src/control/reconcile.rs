@@ -47,7 +47,7 @@ impl Runs {
                     }
                 }
                 Action::EndCancelled(run) => {
-                    inner.finish(&run, &End::Cancelled { text: String::new(), usage: None }).await?;
+                    inner.finish(&run, &End::Cancelled).await?;
                 }
                 Action::EndInterrupted(run) => {
                     tracing::warn!(run, "nothing works on this run any more");
@@ -56,7 +56,7 @@ impl Runs {
                             .hint(
                                 "The server or its host was stopped, or the database was out of reach. Run it again.",
                             );
-                    inner.finish(&run, &End::Failed { error, text: String::new(), usage: None }).await?;
+                    inner.finish(&run, &End::Failed { error }).await?;
                 }
                 Action::Destroy(sandbox) => {
                     tracing::warn!(%sandbox, "destroying a sandbox that nobody uses");

@@ -62,7 +62,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         Ok(Some(run)) => run,
         Ok(None) => return,
         Err(error) => {
-            return finish(inner, id, &End::Failed { error: fault(error), text: String::new(), usage: None }).await;
+            return finish(inner, id, &End::Failed { error: fault(error) }).await;
         }
     };
     let mut said = Said { adopted: (begin == Begin::Adopted).then(Instant::now), ..Said::default() };
@@ -89,14 +89,12 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     let Said { text, usage, version, stderr, traffic, .. } = said;
     let end = match result {
         Ok(()) => End::Completed { text, usage },
-        Err(Stop::Failed(error)) => End::Failed { error, text, usage },
+        Err(Stop::Failed(error)) => End::Failed { error },
         Err(Stop::Stopped) if inner.live().get(&run.id).is_some_and(|live| live.interrupted) => End::Failed {
             error: Failure::new(Code::Interrupted, "the server was stopped while the run was under way")
                 .hint("Run it again."),
-            text,
-            usage,
         },
-        Err(Stop::Stopped) => End::Cancelled { text, usage },
+        Err(Stop::Stopped) => End::Cancelled,
         Err(Stop::NotBegun) => {
             destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
             if let Err(error) = inner.put_back(&run.id).await {
@@ -116,7 +114,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         outputs::collect(inner, guest, &run, stop).await;
     }
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
-    let cancelled = matches!(end, End::Cancelled { .. });
+    let cancelled = matches!(end, End::Cancelled);
     if cancelled {
         destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
     }
@@ -128,7 +126,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     let (status, code) = match &end {
         End::Completed { .. } => ("completed", None),
         End::Failed { error, .. } => ("failed", Some(error.code)),
-        End::Cancelled { .. } => ("cancelled", None),
+        End::Cancelled => ("cancelled", None),
     };
     let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(run = run.id, provider = run.provider, status, ?code, took_ms, sandbox = %sandbox.id(), "a run ended");
@@ -139,7 +137,7 @@ fn leaves_files(end: &End) -> bool {
     match end {
         End::Completed { .. } => true,
         End::Failed { error, .. } => error.code != Code::Interrupted,
-        End::Cancelled { .. } => false,
+        End::Cancelled => false,
     }
 }
 

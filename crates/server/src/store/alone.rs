@@ -53,7 +53,7 @@ impl Alone {
                 let path = sqlite_file(url).ok_or(StoreError::Address { reason: "it names no file" })?;
                 // Not SQLite's own locks, which are of another kind (flock(2) against fcntl(2)): both may be held.
                 let file = own_file(&path)?;
-                match file.try_lock() {
+                match crate::lock::lock(&file).await {
                     Ok(()) => Ok(Self(Held::File(file))),
                     Err(TryLockError::WouldBlock) => Err(StoreError::Taken { database }),
                     Err(TryLockError::Error(source)) => Err(StoreError::File { path, source }),

@@ -10,6 +10,7 @@ use crate::domain::{
     run::{Change, Run, Status, Wish, WorkFile},
 };
 use crate::{control::progress::Progress, providers::Tools};
+use futures_util::TryStreamExt;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 /// What [`run_of`] reads, and the rest of the query.
@@ -63,22 +64,13 @@ pub enum End {
         /// What was used.
         usage: Option<Usage>,
     },
-    /// Without one.
+    /// Without one. What was said until then is in the events.
     Failed {
         /// Why.
         error: Failure,
-        /// What had been said until then.
-        text: String,
-        /// What was used.
-        usage: Option<Usage>,
     },
     /// By cancelling it.
-    Cancelled {
-        /// What had been said until then.
-        text: String,
-        /// What was used.
-        usage: Option<Usage>,
-    },
+    Cancelled,
 }
 
 impl End {
@@ -86,7 +78,7 @@ impl End {
         match self {
             Self::Completed { .. } => Change::Answer,
             Self::Failed { .. } => Change::Fail,
-            Self::Cancelled { .. } => Change::Cancel,
+            Self::Cancelled => Change::Cancel,
         }
     }
 }
@@ -313,15 +305,19 @@ impl Store {
         let started_at: Option<i64> = row.try_get("started_at")?;
         let (text, usage, error, body) = match end {
             End::Completed { text, usage } => (
-                text,
-                usage,
+                text.clone(),
+                *usage,
                 None,
                 EventBody::Completed { text: text.clone(), usage: *usage, duration_ms: at - started_at.unwrap_or(at) },
             ),
-            End::Failed { error, text, usage } => {
+            End::Failed { error } => {
+                let (text, usage) = said(&mut tx, id).await?;
                 (text, usage, Some(error), EventBody::Failed { error: error.clone() })
             }
-            End::Cancelled { text, usage } => (text, usage, None, EventBody::Cancelled),
+            End::Cancelled => {
+                let (text, usage) = said(&mut tx, id).await?;
+                (text, usage, None, EventBody::Cancelled)
+            }
         };
         sqlx::query(
             "UPDATE runs SET status = $1, text = $2, usage = $3, error = $4, finished_at = $5, progress = NULL WHERE id = $6",
@@ -358,6 +354,28 @@ impl Store {
         tx.commit().await?;
         Ok(Some(owner))
     }
+}
+
+/// What was said in a run until now, and used. Whoever heard it may have heard more than was stored, or be gone.
+async fn said(tx: &mut AnyConnection, run: &str) -> Result<(String, Option<Usage>), StoreError> {
+    let mut rows = sqlx::query("SELECT body FROM run_events WHERE run_id = $1 ORDER BY seq").bind(run).fetch(tx);
+    let (mut said, mut used) = (String::new(), None);
+    while let Some(row) = rows.try_next().await? {
+        match parse(&row, "body")? {
+            EventBody::Text { text } => said.push_str(&text),
+            EventBody::Usage(usage) => used = Some(usage),
+            EventBody::Queued { .. }
+            | EventBody::Started { .. }
+            | EventBody::Reasoning { .. }
+            | EventBody::ToolCall { .. }
+            | EventBody::ToolResult { .. }
+            | EventBody::Log { .. }
+            | EventBody::Completed { .. }
+            | EventBody::Failed { .. }
+            | EventBody::Cancelled => {}
+        }
+    }
+    Ok((said, used))
 }
 
 async fn insert_event(

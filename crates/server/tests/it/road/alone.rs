@@ -6,7 +6,11 @@ use crate::support::{
     server::{Server, text},
 };
 use sqlx::{Connection, PgConnection};
-use std::{process::Stdio, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::Duration,
+};
 
 /// Starts another server on this one's database, with a data directory of its own, which is to be refused.
 fn refused(server: &Server, database: &str) {
@@ -73,6 +77,32 @@ async fn a_second_server_on_one_postgresql_database_is_refused() {
         let log = server.log();
         assert!(log.contains("keeps other servers off the database is lost"), "{log}");
         assert!(log.contains("other servers are kept off the database again"), "{log}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_waits_for_what_a_killed_one_was_about_to_start() {
+    let standin = standin().await;
+    blocking(move || {
+        let mut server = Server::start(&standin);
+        server.kill();
+        // In the place of a process between fork and exec, which has the locks of its parent.
+        let path = server.data_dir().join("serve.lock");
+        let lock = std::fs::File::open(&path).unwrap();
+        lock.lock().unwrap();
+        let mut started = server.command(&["serve"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let open = format!("/proc/{}/fd", started.id());
+        let has_it = || {
+            let files = std::fs::read_dir(&open).into_iter().flatten().flatten();
+            files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file == path)
+        };
+        host::until(Duration::from_secs(10), has_it);
+        drop(lock);
+        let mut lines = BufReader::new(started.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("\"listening\"")), "it ends instead");
+        started.kill().unwrap();
+        started.wait().unwrap();
     })
     .await;
 }

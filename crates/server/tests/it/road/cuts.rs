@@ -1,18 +1,22 @@
 //! Streams that break off anywhere, and are taken up where they were.
 
-use super::{answer, blocking, sound, standin};
+use super::{answer, blocking, over, standin};
 use crate::support::{
     chance::{branch, chance, shuffle},
     server::Server,
 };
 use eventsource_stream::Eventsource;
 use futures_util::{StreamExt, future::join_all};
-use polydev_server::domain::event::{Event, EventBody};
+use polydev_server::domain::event::Event;
 use proptest::{prelude::RngExt, test_runner::TestRng};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest},
+};
 
 /// How often each test cuts a stream.
 const CUTS: usize = 100;
@@ -35,10 +39,6 @@ impl Place {
 
     fn get(&self, path: &str) -> RequestBuilder {
         self.client.request(Method::GET, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.key)
-    }
-
-    async fn run(&self, id: &str) -> Value {
-        self.get(&format!("/runs/{id}")).send().await.unwrap().json().await.unwrap()
     }
 }
 
@@ -77,7 +77,11 @@ impl Reader {
 
     /// Reads on, at most `most` events, in one of the ways that there are to resume.
     async fn read(&mut self, place: &Place, chance: &mut TestRng, most: usize) -> Left {
-        let left = if chance.random() { self.header(place, most).await } else { self.query(place, most).await };
+        let left = match chance.random_range(0..3) {
+            0 => self.header(place, most).await,
+            1 => self.query(place, most).await,
+            _ => self.socket(place, most).await,
+        };
         self.cuts += usize::from(left == Left::Cut);
         assert_eq!(left == Left::Ended, self.is_over(), "of {}: {left:?} after {:?}", self.run, self.got.last());
         left
@@ -90,6 +94,36 @@ impl Reader {
 
     async fn query(&mut self, place: &Place, most: usize) -> Left {
         self.sse(place.get(&format!("/runs/{}/events?after={}", self.run, self.got.len())), most).await
+    }
+
+    async fn socket(&mut self, place: &Place, most: usize) -> Left {
+        let url = place.url.replace("http://", "ws://");
+        let url = format!("{url}/api/v1/runs/{}/stream?after={}", self.run, self.got.len());
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {}", place.key).parse().unwrap());
+        let mut socket = match connect_async(request).await {
+            Ok((socket, _)) => socket,
+            Err(Error::Http(refused)) => panic!("{refused:?}"),
+            Err(_) => return Left::Lost,
+        };
+        let mut taken = 0;
+        while taken < most {
+            match tokio::time::timeout(SILENCE, socket.next()).await.expect("something is said") {
+                Some(Ok(Message::Text(text))) => {
+                    self.take(serde_json::from_str(&text).unwrap());
+                    taken += 1;
+                }
+                Some(Ok(Message::Ping(_))) => {}
+                Some(Ok(Message::Close(close))) => {
+                    let code = close.map(|close| u16::from(close.code));
+                    assert!(code == Some(1000) || code == Some(1001), "{code:?}");
+                    return if code == Some(1000) { Left::Ended } else { Left::Lost };
+                }
+                Some(Ok(other)) => panic!("{other:?}"),
+                Some(Err(_)) | None => return Left::Lost,
+            }
+        }
+        if self.is_over() { Left::Ended } else { Left::Cut }
     }
 
     async fn sse(&mut self, request: RequestBuilder, most: usize) -> Left {
@@ -114,23 +148,13 @@ impl Reader {
         if self.is_over() { Left::Ended } else { Left::Cut }
     }
 
-    /// Reads to the end without a cut; then what it has got in pieces is what there is, and true of the run.
-    async fn check(mut self, place: &Place) {
-        while !self.is_over() {
-            assert_eq!(self.query(place, usize::MAX).await, Left::Ended);
+    /// Reads to the end without a cut; then what it has got in pieces is what there is.
+    async fn check(mut self, server: &Server) {
+        if !self.is_over() {
+            assert_eq!(self.query(&Place::of(server), usize::MAX).await, Left::Ended);
         }
-        sound(&self.got);
-        let mut whole = Reader::of(&self.run);
-        assert_eq!(whole.header(place, usize::MAX).await, Left::Ended);
-        assert_eq!(self.got, whole.got, "what came in pieces is what is stored");
-        let run = place.run(&self.run).await;
-        let status = match &self.got[self.got.len() - 1].body {
-            EventBody::Completed { .. } => "completed",
-            EventBody::Failed { .. } => "failed",
-            EventBody::Cancelled => "cancelled",
-            other => panic!("{other:?} is no end"),
-        };
-        assert_eq!(run["status"], status, "{run}");
+        let (_, whole) = over(server, &self.run).await;
+        assert_eq!(self.got, whole, "what came in pieces is what is stored");
     }
 }
 
@@ -158,11 +182,11 @@ async fn server() -> (Server, polydev_standin::Standin) {
 /// What they have got together is counted.
 fn reading(
     readers: Vec<Reader>,
-    place: &Place,
+    server: &Server,
     chance: &mut TestRng,
     cuts: usize,
 ) -> (JoinHandle<Vec<Reader>>, watch::Receiver<usize>) {
-    let (seen, told) = watch::channel(0);
+    let (place, (seen, told)) = (Place::of(server), watch::channel(0));
     let each = readers.into_iter().map(|mut reader| {
         let (place, mut chance, seen) = (place.clone(), branch(chance), seen.clone());
         async move {
@@ -185,24 +209,23 @@ fn all_cuts(readers: &[Reader]) -> usize {
 }
 
 /// Reads the runs again, from the start, until there are enough cuts in all.
-async fn read_again(runs: &[String], place: &Place, chance: &mut TestRng, mut cuts: usize) {
+async fn read_again(runs: &[String], server: &Server, chance: &mut TestRng, mut cuts: usize) {
     while cuts < CUTS {
         let again = vec![Reader::of(&runs[chance.random_range(0..runs.len())])];
-        let again = reading(again, place, chance, 20).0.await.unwrap();
+        let again = reading(again, server, chance, 20).0.await.unwrap();
         cuts += all_cuts(&again);
-        check(again, place).await;
+        check(again, server).await;
     }
 }
 
-async fn check(readers: Vec<Reader>, place: &Place) {
-    join_all(readers.into_iter().map(|reader| reader.check(place)).collect::<Vec<_>>()).await;
+async fn check(readers: Vec<Reader>, server: &Server) {
+    join_all(readers.into_iter().map(|reader| reader.check(server)).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_cut_goes_on_where_it_was() {
     let mut chance = chance();
     let (server, _standin) = server().await;
-    let place = Place::of(&server);
     let mut readers = Vec::new();
     for (provider, prompt) in [
         ("claude", "[fault:slow 10] count to 200"),
@@ -212,15 +235,15 @@ async fn a_stream_that_is_cut_goes_on_where_it_was() {
     ] {
         readers.push(accepted(&server, provider, prompt).await);
     }
-    let readers = reading(readers, &place, &mut chance, usize::MAX).0.await.unwrap();
+    let readers = reading(readers, &server, &mut chance, usize::MAX).0.await.unwrap();
     let (runs, cuts): (Vec<_>, _) = (readers.iter().map(|reader| reader.run.clone()).collect(), all_cuts(&readers));
     println!("{cuts} cuts while the runs ran");
     let counted = (1..=200).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
     for reader in &readers {
         assert_eq!(answer(&reader.got), counted);
     }
-    check(readers, &place).await;
-    read_again(&runs, &place, &mut chance, cuts).await;
+    check(readers, &server).await;
+    read_again(&runs, &server, &mut chance, cuts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +262,7 @@ async fn a_stream_outlives_the_server_that_began_it() {
         ] {
             readers.push(accepted(&server, provider, prompt).await);
         }
-        let (reading, mut seen) = reading(readers, &Place::of(&server), &mut chance, 30);
+        let (reading, mut seen) = reading(readers, &server, &mut chance, 30);
         let moment = chance.random_range(0..200);
         // They may be through before.
         let _ = seen.wait_for(|seen| *seen >= moment).await;
@@ -255,10 +278,9 @@ async fn a_stream_outlives_the_server_that_began_it() {
         .await;
         readers = reading.await.unwrap();
     }
-    let place = Place::of(&server);
-    readers = reading(readers, &place, &mut chance, usize::MAX).0.await.unwrap();
+    readers = reading(readers, &server, &mut chance, usize::MAX).0.await.unwrap();
     let (runs, cuts): (Vec<_>, _) = (readers.iter().map(|reader| reader.run.clone()).collect(), all_cuts(&readers));
     println!("{cuts} cuts, {} servers", killed.len() + 1);
-    check(readers, &place).await;
-    read_again(&runs, &place, &mut chance, cuts).await;
+    check(readers, &server).await;
+    read_again(&runs, &server, &mut chance, cuts).await;
 }

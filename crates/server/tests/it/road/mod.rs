@@ -10,6 +10,7 @@ mod fair;
 mod faults;
 mod files;
 mod flags;
+mod kills;
 mod large;
 mod limits;
 mod once;
@@ -49,9 +50,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// A run's events, from its start to its end, as `POST /runs` streams them.
 async fn events(server: &Server, body: Value) -> Vec<Event> {
-    use eventsource_stream::Eventsource;
     let response =
         server.request(Method::POST, "/runs").header("accept", "text/event-stream").json(&body).send().await.unwrap();
+    stream(response).await
+}
+
+/// A stream of events, to its end.
+async fn stream(response: reqwest::Response) -> Vec<Event> {
+    use eventsource_stream::Eventsource;
     assert_eq!(response.status(), 200);
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
     let mut stream = response.bytes_stream().eventsource();
@@ -64,6 +70,23 @@ async fn events(server: &Server, body: Value) -> Vec<Event> {
         events.push(event);
     }
     events
+}
+
+/// A run that is over, or soon will be, and all its events: they are sound, and it is as the last one says.
+async fn over(server: &Server, id: &str) -> (Value, Vec<Event>) {
+    let get = |path: String| server.request(Method::GET, &path).send();
+    let all = stream(get(format!("/runs/{id}/events")).await.unwrap()).await;
+    sound(&all);
+    let run: Value = get(format!("/runs/{id}")).await.unwrap().json().await.unwrap();
+    let said = match &all[all.len() - 1].body {
+        EventBody::Completed { text, .. } => json!(["completed", text, null]),
+        EventBody::Failed { error } => json!(["failed", run["text"], error]),
+        EventBody::Cancelled => json!(["cancelled", run["text"], null]),
+        other => panic!("{other:?} is no end"),
+    };
+    assert_eq!(json!([run["status"], run["text"], run["error"]]), said);
+    assert_eq!(run["text"].as_str().unwrap_or_default(), answer(&all), "all that was said is kept");
+    (run, all)
 }
 
 /// What holds of every run's events.

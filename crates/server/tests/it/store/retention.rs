@@ -25,7 +25,7 @@ async fn run(store: &Store, id: &str, events: usize, ended_at: Option<i64>) {
     }
     let Some(ended_at) = ended_at else { return };
     store.keep_console(&sandbox, b"words", None).await.unwrap();
-    store.finish_run(id, &End::Cancelled { text: String::new(), usage: None }, ended_at).await.unwrap();
+    store.finish_run(id, &End::Cancelled, ended_at).await.unwrap();
     store.set_sandbox(&sandbox, &State::Gone, ended_at + 10).await.unwrap();
 }
 

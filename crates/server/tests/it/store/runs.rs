@@ -138,9 +138,9 @@ async fn two_finishers_make_one_end() {
             let id = format!("run_{round}");
             store.insert_run(&id, "usr_1", &wish(), 60, 100, 1000).await.unwrap();
             store.start_run(&id, "sbx_1", 1010).await.unwrap();
-            let failed = End::Failed { error: Failure::new(Code::Timeout, "late"), text: String::new(), usage: None };
+            let failed = End::Failed { error: Failure::new(Code::Timeout, "late") };
             let more = [text("x")];
-            let cancelled = End::Cancelled { text: String::new(), usage: None };
+            let cancelled = End::Cancelled;
             let (one, two, appended) = tokio::join!(
                 store.finish_run(&id, &failed, 1100),
                 store.finish_run(&id, &cancelled, 1100),
@@ -151,6 +151,9 @@ async fn two_finishers_make_one_end() {
             assert_eq!(events.len(), 2 + appended.unwrap().is_some() as usize);
             assert_eq!(events.iter().filter(|event| event.body.is_last()).count(), 1);
             assert!(events[events.len() - 1].body.is_last());
+            // Whoever ended it may not have heard what was said: it is told by what is stored.
+            let said = store.run(&id).await.unwrap().unwrap().text;
+            assert_eq!(said.as_deref(), (events.len() == 3).then_some("x"), "{events:?}");
         }
     })
     .await;
@@ -225,7 +228,7 @@ async fn runs_are_picked_and_counted_by_state_and_provider() {
         for id in ["run_0", "run_1"] {
             store.start_run(id, "sbx_1", 1010).await.unwrap();
         }
-        store.finish_run("run_1", &End::Cancelled { text: String::new(), usage: None }, 1020).await.unwrap();
+        store.finish_run("run_1", &End::Cancelled, 1020).await.unwrap();
         let queued = Filter { status: Some(Status::Queued), ..Filter::default() };
         assert_eq!(pages_of(&store, queued, 1).await, [["run_3"], ["run_2"]]);
         let codex = Filter { provider: Some("codex"), ..Filter::default() };

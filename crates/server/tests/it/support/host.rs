@@ -1,6 +1,7 @@
 //! What a sandbox leaves on this host.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -18,6 +19,27 @@ pub(crate) fn leftovers(sandbox: &str) -> Vec<String> {
     left.extend(processes_of(sandbox).into_iter().map(|pid| format!("process {pid}")));
     left.extend(mounts().lines().filter(|line| line.contains(sandbox)).map(str::to_owned));
     left
+}
+
+/// Whether a sandbox has a control group.
+pub(crate) fn has_group(sandbox: &str) -> bool {
+    folders(Path::new("/sys/fs/cgroup")).iter().any(|dir| dir.join("polydev").join(sandbox).exists())
+        || Path::new("/sys/fs/cgroup/polydev").join(sandbox).exists()
+}
+
+/// The processes that have something of this folder: mounted where they are, or in their arguments. This one aside.
+pub(crate) fn processes_at(dir: &Path) -> BTreeMap<u32, String> {
+    let dir = dir.to_str().expect("a temporary folder's name is text");
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let named = pids.filter(|pid| *pid != std::process::id()).filter_map(|pid| {
+        let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let (mounts, arguments) = (read("mountinfo"), read("cmdline"));
+        let has = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(dir);
+        (has(&mounts) || has(&arguments))
+            .then(|| (pid, String::from_utf8_lossy(&arguments).replace('\0', " ").trim().to_owned()))
+    });
+    named.collect()
 }
 
 /// This host's mounts, as this process sees them.

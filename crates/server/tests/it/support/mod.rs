@@ -3,5 +3,6 @@
 pub(crate) mod chance;
 pub(crate) mod db;
 pub(crate) mod host;
+pub(crate) mod outside;
 mod postgres;
 pub(crate) mod server;
