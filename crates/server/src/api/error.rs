@@ -113,6 +113,12 @@ impl From<Failure> for ApiError {
     }
 }
 
+impl crate::domain::audit::Coded for ApiError {
+    fn code(&self) -> Code {
+        self.failure.code
+    }
+}
+
 impl From<crate::store::StoreError> for ApiError {
     fn from(error: crate::store::StoreError) -> Self {
         Self::internal(error)

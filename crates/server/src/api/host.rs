@@ -1,5 +1,5 @@
-//! Which `Host` a request may name: a foreign one is a web page whose name was
-//! pointed at this server (DNS rebinding).
+//! Which `Host` and which `Origin` a request may name. A foreign host is a web page whose name was
+//! pointed at this server (DNS rebinding); a foreign origin is a web page that uses somebody's cookie.
 
 use super::{App, error::ApiError};
 use crate::domain::failure::Code;
@@ -12,10 +12,13 @@ use axum::{
 use std::net::SocketAddr;
 use url::Url;
 
-/// What `Host` may say.
+/// What `Host` and `Origin` may say.
 #[derive(Debug)]
 pub struct Hosts {
     allowed: Vec<(String, Option<u16>)>,
+    origins: Vec<String>,
+    secure: bool,
+    behind_proxy: bool,
 }
 
 /// These are one when `public_url` is one of them.
@@ -31,6 +34,12 @@ impl Hosts {
         if loopback(&host) {
             allowed.extend(LOOPBACK.iter().map(|host| ((*host).to_owned(), port)));
         }
+        let own = |host: &str| match port {
+            Some(port) => format!("{}://{host}:{port}", public_url.scheme()),
+            None => format!("{}://{host}", public_url.scheme()),
+        };
+        let origins = if loopback(&host) { LOOPBACK.map(own).to_vec() } else { vec![own(&host)] };
+        let behind_proxy = !loopback(&host) && host.trim_matches(['[', ']']) != listen.ip().to_string();
         // A client on the same machine, behind no proxy.
         if !listen.ip().is_unspecified() {
             let ip = match listen {
@@ -43,7 +52,22 @@ impl Hosts {
                 allowed.push((ip, Some(listen.port())));
             }
         }
-        Self { allowed }
+        Self { allowed, origins, secure: public_url.scheme() == "https", behind_proxy }
+    }
+
+    /// Whether people reach this server by https.
+    pub fn secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Whether people reach this server by another address than its own: then there is a proxy before it.
+    pub fn behind_proxy(&self) -> bool {
+        self.behind_proxy
+    }
+
+    /// Whether this `Origin` is our own.
+    pub fn is_own_origin(&self, origin: &str) -> bool {
+        self.origins.iter().any(|own| own.eq_ignore_ascii_case(origin))
     }
 
     fn allows(&self, authority: &str) -> bool {
@@ -95,5 +119,32 @@ mod tests {
         let hosts = Hosts::new(&"https://polydev.example".parse().unwrap(), "0.0.0.0:4000".parse().unwrap());
         assert!(hosts.allows("polydev.example") && hosts.allows("polydev.example:443"));
         assert!(!hosts.allows("localhost:4000") && !hosts.allows("0.0.0.0:4000"));
+    }
+
+    #[test]
+    fn only_our_own_origin() {
+        let of = |url: &str, listen: &str| Hosts::new(&url.parse().unwrap(), listen.parse().unwrap());
+        let local = of("http://127.0.0.1:4000", "127.0.0.1:4000");
+        for good in ["http://127.0.0.1:4000", "http://localhost:4000", "http://[::1]:4000", "HTTP://LOCALHOST:4000"] {
+            assert!(local.is_own_origin(good), "{good}");
+        }
+        for bad in ["", "null", "http://localhost", "https://localhost:4000", "http://localhost:4001", "localhost:4000"]
+        {
+            assert!(!local.is_own_origin(bad), "{bad}");
+        }
+        assert!(!local.secure() && !local.behind_proxy());
+
+        let far = of("https://Polydev.example", "127.0.0.1:4000");
+        assert!(far.is_own_origin("https://polydev.example") && far.secure() && far.behind_proxy());
+        for bad in [
+            "http://polydev.example",
+            "https://polydev.example:4000",
+            "http://127.0.0.1:4000",
+            "https://a.polydev.example",
+        ] {
+            assert!(!far.is_own_origin(bad), "{bad}");
+        }
+        assert!(!of("http://192.0.2.1:4000", "192.0.2.1:4000").behind_proxy());
+        assert!(!of("http://[2001:db8::1]:4000", "[2001:db8::1]:4000").behind_proxy());
     }
 }

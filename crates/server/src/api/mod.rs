@@ -1,5 +1,6 @@
 //! The HTTP API. This file is its table of contents: one file a resource, one line each.
 
+pub mod caller;
 pub mod connections;
 mod describe;
 pub mod error;
@@ -18,7 +19,12 @@ pub mod sandboxes;
 pub mod sse;
 pub mod stream;
 
-use crate::{control::Runs, domain::failure::Code, store::Store, vault::Vault};
+use crate::{
+    control::Runs,
+    domain::{audit::Audit, failure::Code},
+    store::Store,
+    vault::Vault,
+};
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse, routing::get};
 use bytes::Bytes;
 use error::ApiError;
@@ -46,6 +52,8 @@ pub struct App {
     pub outside: reqwest::Client,
     /// What `Host` may say.
     pub hosts: Arc<host::Hosts>,
+    /// The record of what was done.
+    pub audit: Audit,
     /// The requests with an `Idempotency-Key` that are under way.
     pub under_way: idempotency::UnderWay,
 }

@@ -5,6 +5,7 @@ use crate::{
     api::{self, App, Hosts},
     app,
     config::{Config, LogFormat},
+    domain::audit::Audit,
 };
 use clap::Args;
 use std::{net::SocketAddr, sync::Arc};
@@ -29,12 +30,14 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let parts = app::parts(&config).await?;
     let (listener, address) = listen(&config).await?;
     let public_url = config.server.public_url(address);
+    let audit = Audit::new(parts.store.clone());
     let router = api::router(App {
         store: parts.store,
         vault: parts.vault,
         runs: parts.runs.clone(),
         outside: parts.outside,
         hosts: Arc::new(Hosts::new(&public_url, address)),
+        audit: audit.clone(),
         under_way: api::idempotency::UnderWay::default(),
     });
     let stop = CancellationToken::new();
@@ -51,7 +54,11 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let closing = CancellationToken::new();
     let server = tokio::spawn({
         let closing = closing.clone();
-        async move { axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned()).await }
+        async move {
+            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(closing.cancelled_owned())
+                .await
+        }
     });
     let signal = stopped().await;
     tracing::info!(signal, drain_s = config.server.drain.as_secs(), "stopping");
@@ -62,6 +69,8 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let _ = (reconciler.await, keeper.await);
     // A client that keeps its connection open does not keep the server.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
+    // What was begun for a client who has left is still to be recorded.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), audit.drain()).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -67,6 +67,13 @@ pub enum Code {
     Internal,
 }
 
+impl Code {
+    /// As it stands in JSON.
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
+    }
+}
+
 /// Why a run, a login or a connection did not work, as people and programs are told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {

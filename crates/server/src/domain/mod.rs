@@ -1,5 +1,6 @@
 //! What the server is about, free of HTTP, SQL and sandboxes.
 
+pub mod audit;
 pub mod change;
 pub mod connections;
 pub mod event;

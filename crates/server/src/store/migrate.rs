@@ -11,6 +11,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("people", include_str!("../../../../migrations/0001_people.sql")),
     ("runs", include_str!("../../../../migrations/0002_runs.sql")),
     ("runs that last", include_str!("../../../../migrations/0003_runs_that_last.sql")),
+    ("people over HTTP", include_str!("../../../../migrations/0004_people_over_http.sql")),
 ];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.

@@ -11,6 +11,7 @@
 //! ```
 
 mod alone;
+pub mod audit;
 pub mod credentials;
 mod error;
 pub mod events;

@@ -96,7 +96,7 @@ async fn a_key_lets_its_owner_in_and_is_not_kept() {
         assert!(token.starts_with(begin) && token.ends_with(end) && made.hint.chars().count() < 20, "{}", made.hint);
 
         let principal_of = principal(&store, &token).await.unwrap();
-        assert_eq!((&principal_of.user_id, &principal_of.key_id), (&ann.id, &made.id));
+        assert_eq!((&principal_of.user_id, &principal_of.token_id), (&ann.id, &made.id));
         assert_eq!((principal_of.email.as_str(), principal_of.role), ("ann@example.com", Role::Admin));
         assert!(principal_of.may(Scope::RunsWrite) && !principal_of.may(Scope::Admin));
 

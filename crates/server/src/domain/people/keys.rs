@@ -18,8 +18,7 @@ use utoipa::ToSchema;
 pub const KEY_PREFIX: &str = "pdv_";
 /// A key that was used is noted at most this often, milliseconds.
 const NOTE_USE_EVERY_MS: i64 = 60_000;
-/// What `tokens.kind` says of a key.
-const KIND: &str = "key";
+const KIND: &str = TokenKind::Key.as_str();
 
 /// What a key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -112,8 +111,29 @@ pub struct Principal {
     pub role: Role,
     /// What their key may be used for; never `admin` for a member.
     pub scopes: Vec<Scope>,
-    /// The key.
-    pub key_id: String,
+    /// What they have shown.
+    pub token: TokenKind,
+    /// Its id.
+    pub token_id: String,
+}
+
+/// What somebody shows to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// An API key.
+    Key,
+    /// A browser's session.
+    Session,
+}
+
+impl TokenKind {
+    /// As it stands in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Session => "session",
+        }
+    }
 }
 
 impl Principal {
@@ -210,7 +230,14 @@ pub async fn authenticate_bearer(store: &Store, token: &str, now: i64) -> Result
     if role != Role::Admin {
         scopes.retain(|scope| *scope != Scope::Admin);
     }
-    Ok(Some(Principal { user_id: row.user_id, email: row.email, role, scopes, key_id: row.token_id }))
+    Ok(Some(Principal {
+        user_id: row.user_id,
+        email: row.email,
+        role,
+        scopes,
+        token: TokenKind::Key,
+        token_id: row.token_id,
+    }))
 }
 
 fn key(row: rows::TokenRow) -> Result<Key, PeopleError> {

@@ -3,7 +3,8 @@
 mod keys;
 
 pub use keys::{
-    KEY_PREFIX, Key, NewKey, Principal, Scope, UnknownScope, authenticate_bearer, create_key, keys, revoke_key,
+    KEY_PREFIX, Key, NewKey, Principal, Scope, TokenKind, UnknownScope, authenticate_bearer, create_key, keys,
+    revoke_key,
 };
 
 use super::{id, time};

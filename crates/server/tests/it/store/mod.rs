@@ -1,5 +1,6 @@
 //! The database: opening, migrating, and what one SQL text means on both kinds.
 
+mod audit;
 mod idempotency;
 mod outputs;
 mod retention;
