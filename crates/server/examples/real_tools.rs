@@ -108,7 +108,7 @@ async fn run(provider: &dyn Provider, case: &Case, path: &str) -> anyhow::Result
     tool.kill().await.ok();
     let (answer, outcome) = ended.context("no end within the deadline")??;
 
-    let hosts = provider.about().hosts;
+    let hosts = invocation.hosts;
     let requests = standin.requests();
     if let Some(other) = requests.iter().find(|r| !hosts.contains(&r.host.as_str())) {
         anyhow::bail!("it asked `{}`", other.host);

@@ -15,17 +15,26 @@ use crate::{
         people::{Principal, Scope},
         time,
     },
-    providers::{Credential, Method, Provider},
+    providers::{
+        Credential, Method, Provider,
+        login::{Files, NotALogin},
+    },
 };
 use axum::{Json, extract::State, http::StatusCode};
-use secrecy::SecretString;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// What is served here.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(put, delete)).routes(routes!(check))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(put, delete))
+        .routes(routes!(import))
+        .routes(routes!(check))
 }
 
 /// A connection; never its secret.
@@ -71,7 +80,7 @@ pub struct PutConnection {
     /// An API key of the provider. It is tried before it is kept.
     #[schema(value_type = Option<String>)]
     api_key: Option<SecretString>,
-    /// A token of `claude setup-token`. Not yet: answers 501.
+    /// A token of `claude setup-token`. It is tried before it is kept.
     #[schema(value_type = Option<String>)]
     setup_token: Option<SecretString>,
 }
@@ -91,7 +100,7 @@ async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<Connecti
     Ok(Json(All::of(connections.into_iter().map(ConnectionView::from).collect())))
 }
 
-/// Connect with an API key, in place of what was there.
+/// Connect with an API key or a setup token, in place of what was there.
 #[utoipa::path(
     put, path = "/connections/{provider}", tag = "connections",
     params(("provider" = String, Path, description = "The provider's name")), request_body = PutConnection,
@@ -104,7 +113,6 @@ async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<Connecti
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 422, description = "Not an API key of this provider", body = ErrorBody),
         (status = 429, description = "The provider asks to wait", body = ErrorBody),
-        (status = 501, description = "Setup tokens, which are to come", body = ErrorBody),
         (status = 502, description = "The provider cannot be reached", body = ErrorBody),
     )
 )]
@@ -114,25 +122,100 @@ async fn put(
     Path(name): Path<String>,
     Body(body): Body<PutConnection>,
 ) -> ApiResult<Json<ConnectionView>> {
-    use secrecy::ExposeSecret;
     let who = auth.require(Scope::Connections)?;
     let provider = find(&name)?;
-    let key = match (body.api_key, body.setup_token) {
-        (Some(key), None) => key,
-        (None, Some(_)) => {
-            return Err(
-                ApiError::new(Code::NotYet, "setup tokens are to come in a later version").hint("Use an API key.")
-            );
+    let (method, credential) = match (body.api_key, body.setup_token) {
+        (Some(key), None) => {
+            provider.check_api_key(key.expose_secret())?;
+            (Method::ApiKey, Credential::ApiKey(key))
+        }
+        (None, Some(token)) => {
+            provider.check_setup_token(token.expose_secret())?;
+            (Method::SetupToken, Credential::SetupToken(token))
         }
         (None, None) | (Some(_), Some(_)) => {
             return Err(ApiError::new(Code::InvalidRequest, "exactly one of `api_key` and `setup_token` is needed"));
         }
     };
-    provider.check_api_key(key.expose_secret())?;
-    let credential = Credential::ApiKey(key);
-    verify::verify(&app.outside, provider, &credential).await?;
-    let Credential::ApiKey(key) = credential;
-    let connection = connections::put_api_key(&app.store, &app.vault, &who.user_id, provider.about().name, &key)
+    keep(&app, &who, provider, method, credential).await
+}
+
+/// The tool's own files.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportConnection {
+    /// File name → content, as base64: `.credentials.json` of claude, `auth.json` of codex, `oauth_creds.json` and
+    /// `google_accounts.json` of gemini. Only what signs in is kept of them.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    files: BTreeMap<String, SecretString>,
+}
+
+/// Connect with the tool's own files, in place of what was there.
+///
+/// Two copies of a login log each other out: the tool that they come from must not be used any more.
+#[utoipa::path(
+    post, path = "/connections/{provider}/import", tag = "connections",
+    params(("provider" = String, Path, description = "The provider's name")), request_body = ImportConnection,
+    responses(
+        (status = 200, description = "Connected", body = ConnectionView),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `connections`", body = ErrorBody),
+        (status = 404, description = "Unknown provider", body = ErrorBody),
+        (status = 409, description = "The login is over; nothing was kept", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 422, description = "The files are no login of this provider", body = ErrorBody),
+        (status = 429, description = "The provider asks to wait", body = ErrorBody),
+        (status = 502, description = "The provider cannot be reached", body = ErrorBody),
+    )
+)]
+async fn import(
+    State(app): State<App>,
+    auth: Auth,
+    Path(name): Path<String>,
+    Body(body): Body<ImportConnection>,
+) -> ApiResult<Json<ConnectionView>> {
+    let who = auth.require(Scope::Connections)?;
+    let provider = find(&name)?;
+    let known = provider.sign_in().files();
+    let mut files = Files::new();
+    for (name, content) in body.files {
+        if !known.iter().any(|file| file.name == name) {
+            let names: Vec<String> = known.iter().map(|file| format!("`{}`", file.name)).collect();
+            let shown = name.chars().take(64).collect::<String>();
+            return Err(ApiError::new(Code::InvalidRequest, format!("`{shown}` is no file of a login")).hint(format!(
+                "A login of {} consists of {}.",
+                provider.about().label,
+                names.join(", ")
+            )));
+        }
+        let content = BASE64_STANDARD
+            .decode(content.expose_secret())
+            .map_err(|error| ApiError::new(Code::InvalidRequest, format!("`files.{name}`: {error}")))?;
+        files.insert(name, content);
+    }
+    let login = provider.sign_in().read(&files).map_err(|why| match why {
+        NotALogin::Blank(_) => ApiError::new(Code::NeedsReconnect, why.to_string())
+            .hint(format!("Sign in again with {}'s own tool.", provider.about().label)),
+        NotALogin::Missing(_)
+        | NotALogin::TooLarge { .. }
+        | NotALogin::Malformed { .. }
+        | NotALogin::OtherKind { .. }
+        | NotALogin::OtherAccount => ApiError::new(Code::InvalidRequest, why.to_string()),
+    })?;
+    keep(&app, &who, provider, Method::Import, Credential::Login(login)).await
+}
+
+/// Keeps a credential that the provider takes.
+async fn keep(
+    app: &App,
+    who: &Principal,
+    provider: &dyn Provider,
+    method: Method,
+    credential: Credential,
+) -> ApiResult<Json<ConnectionView>> {
+    let proof = verify::verify(&app.outside, provider, &credential).await?;
+    let owner = (who.user_id.as_str(), provider.about().name);
+    let connection = connections::put(&app.store, &app.vault, owner, method, &credential, proof.account.as_ref())
         .await
         .map_err(ApiError::internal)?;
     app.runs.hub().changed(&who.user_id, Change::connection(&connection.provider));

@@ -117,5 +117,5 @@ async fn models(State(app): State<App>, auth: Auth, Path(name): Path<String>) ->
     let who = auth.require(Scope::Connections)?;
     let provider = find(&name)?;
     let opened = super::connections::open(&app, &who, provider).await?;
-    Ok(Json(All::of(verify::verify(&app.outside, provider, &opened.credential).await?)))
+    Ok(Json(All::of(verify::verify(&app.outside, provider, &opened.credential).await?.models)))
 }

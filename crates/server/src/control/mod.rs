@@ -259,9 +259,9 @@ impl Inner {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a run of this provider may reach.
-    fn policy(&self, provider: &dyn Provider) -> Policy {
-        let own = provider.about().hosts.iter().filter_map(|host| host.parse().ok());
+    /// What a run that needs these hosts may reach.
+    fn policy(&self, hosts: &[&str]) -> Policy {
+        let own = hosts.iter().filter_map(|host| host.parse().ok());
         Policy {
             allow: own.chain(self.rules.allow.iter().cloned()).collect(),
             deny: self.rules.deny.clone(),

@@ -230,7 +230,7 @@ async fn fresh(
     let (guest, (invocation, version)) =
         tokio::try_join!(prepare::sandbox(inner, run, sandbox), prepare::invocation(inner, run, provider, prompt))?;
     said.version = Some(version);
-    let way_out = out(inner, run, provider, &guest, said);
+    let way_out = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     prepare::exec(inner, &guest, &invocation).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
@@ -258,7 +258,7 @@ async fn adopted(
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
-    let way_out = out(inner, run, provider, &guest, said);
+    let way_out = out(inner, run, invocation.hosts, &guest, said);
     said.adopted = Some(Instant::now());
     let (stdout, connection) = match inner.store.progress(&run.id).await.map_err(fault)? {
         None => {
@@ -303,8 +303,8 @@ async fn begun(
 }
 
 /// A run's way out.
-fn out(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, said: &mut Said) -> Attached {
-    let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(provider) };
+fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, said: &mut Said) -> Attached {
+    let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(hosts) };
     let way_out = inner.gateway.attach(access, prepare::dial(guest));
     said.traffic = Some(way_out.traffic());
     way_out

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::failure::{Code, Failure},
-    providers::{Credential, Model, Provider},
+    providers::{Credential, Proof, Provider},
 };
 use futures_util::StreamExt;
 use secrecy::ExposeSecret;
@@ -13,12 +13,12 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// How much of its answer is read.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
-/// The models that a credential may use, or why the provider refuses it.
+/// What the provider says to a credential that it takes, or why it refuses it.
 pub async fn verify(
     client: &reqwest::Client,
     provider: &dyn Provider,
     credential: &Credential,
-) -> Result<Vec<Model>, Failure> {
+) -> Result<Proof, Failure> {
     let about = provider.about();
     let probe = provider.probe(credential);
     let mut request = client.get(&probe.url).timeout(TIMEOUT);
@@ -52,5 +52,5 @@ pub async fn verify(
             return Err(Failure::new(Code::ProviderUnavailable, format!("{} gave an answer without end", about.label)));
         }
     }
-    provider.probed(status, &body)
+    provider.probed(credential, status, &body)
 }

@@ -7,17 +7,21 @@
 
 use super::{failure::Failure, time};
 use crate::{
-    providers::{Credential, Method},
+    providers::{self, Credential, Method, login::Account},
     store::{
         Store, StoreError,
         credentials::{self as rows, CredentialRow, Described},
     },
     vault::{KeySource, RowBinding, Vault, VaultError},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
+
+/// How long a setup token lives: a year, as the tool says that prints it.
+const SETUP_TOKEN_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Why a connection cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,10 @@ pub struct Connection {
     pub plan: Option<String>,
     /// When it was made.
     pub connected_at: i64,
+    /// The provider's own name for that account.
+    pub account_id: Option<String>,
+    /// When the access token of a login ends; none for what is never refreshed.
+    pub fresh_until: Option<i64>,
     /// When it ends by itself.
     pub expires_at: Option<i64>,
     /// Why it needs to be connected again.
@@ -95,11 +103,37 @@ pub struct Opened {
     pub version: i64,
 }
 
-/// What is sealed.
+/// What is sealed: the secret of one method. The names of the fields say which.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payload<S> {
-    api_key: S,
+#[serde(untagged, deny_unknown_fields)]
+enum Payload {
+    ApiKey { api_key: String },
+    SetupToken { setup_token: String },
+    Login { files: BTreeMap<String, String> },
+}
+
+impl Payload {
+    fn of(credential: &Credential) -> Self {
+        match credential {
+            Credential::ApiKey(key) => Self::ApiKey { api_key: key.expose_secret().to_owned() },
+            Credential::SetupToken(token) => Self::SetupToken { setup_token: token.expose_secret().to_owned() },
+            Credential::Login(login) => {
+                let files = login.sealed().into_iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
+                Self::Login { files: files.collect() }
+            }
+        }
+    }
+
+    fn credential(self, provider: &str) -> Option<Credential> {
+        Some(match self {
+            Self::ApiKey { api_key } => Credential::ApiKey(api_key.into()),
+            Self::SetupToken { setup_token } => Credential::SetupToken(setup_token.into()),
+            Self::Login { files } => {
+                let files = files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
+                Credential::Login(providers::by_name(provider)?.sign_in().read(&files).ok()?)
+            }
+        })
+    }
 }
 
 /// Opens the vault of this database. The master key's file is made if it is missing and nothing is
@@ -116,26 +150,47 @@ pub async fn open_vault(store: &Store, source: &KeySource) -> Result<Vault, Conn
     Ok(vault)
 }
 
-/// Connects a provider by API key, over whatever connection there was.
+/// Connects a provider, over whatever connection there was. `account` is who the provider says it is.
 ///
 /// # Errors
 /// The vault or the database.
-pub async fn put_api_key(
+pub async fn put(
     store: &Store,
     vault: &Vault,
-    user_id: &str,
-    provider: &str,
-    api_key: &SecretString,
+    (user_id, provider): (&str, &str),
+    method: Method,
+    credential: &Credential,
+    account: Option<&Account>,
 ) -> Result<Connection, ConnectionError> {
-    let payload = Payload { api_key: api_key.expose_secret() };
-    let payload = Zeroizing::new(serde_json::to_vec(&payload).expect("a struct of strings is JSON"));
-    let described = Described { method: method_text(Method::ApiKey), ..Described::default() };
-    let row = rows::put(store, (user_id, provider), &described, time::now_ms(), |id| {
+    let now = time::now_ms();
+    let payload = sealable(credential);
+    let described = described(method, credential, account, now);
+    let row = rows::put(store, (user_id, provider), &described, now, |id| {
         let row = RowBinding { table: rows::TABLE, id, user: user_id, provider };
         Ok::<_, ConnectionError>(vault.seal(&row, &payload)?)
     })
     .await?;
     connection(row)
+}
+
+fn sealable(credential: &Credential) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(serde_json::to_vec(&Payload::of(credential)).expect("structs of strings are JSON"))
+}
+
+fn described<'a>(method: Method, credential: &Credential, account: Option<&'a Account>, now: i64) -> Described<'a> {
+    let (fresh_until, expires_at) = match credential {
+        Credential::ApiKey(_) => (None, None),
+        Credential::SetupToken(_) => (None, Some(now + SETUP_TOKEN_MS)),
+        Credential::Login(login) => (Some(login.fresh_until), login.ends_at),
+    };
+    Described {
+        method: method_text(method),
+        account: account.and_then(|account| account.email.as_deref().or(Some(&account.id))),
+        account_id: account.map(|account| account.id.as_str()),
+        plan: account.and_then(|account| account.plan.as_deref()),
+        fresh_until,
+        expires_at,
+    }
 }
 
 /// What is known of a person's connection.
@@ -162,7 +217,7 @@ pub async fn open(store: &Store, vault: &Vault, user_id: &str, provider: &str) -
     let not_connected = || ConnectionError::NotConnected(provider.to_owned());
     let row = rows::get(store, user_id, provider).await?.ok_or_else(not_connected)?;
     let sealed = vault.unseal(&binding(&row), &row.encrypted_data);
-    let Connection { id, status, method, error, version, .. } = connection(row)?;
+    let Connection { id, status, error, version, .. } = connection(row)?;
     match status {
         Status::Active | Status::Expiring => {}
         Status::NeedsReconnect => {
@@ -170,15 +225,9 @@ pub async fn open(store: &Store, vault: &Vault, user_id: &str, provider: &str) -
         }
         Status::Revoked => return Err(not_connected()),
     }
-    let payload = sealed?;
-    let credential = match method {
-        Method::ApiKey => {
-            let payload: Payload<String> =
-                serde_json::from_slice(payload.expose_secret()).map_err(|_| ConnectionError::Unreadable(id))?;
-            Credential::ApiKey(payload.api_key.into())
-        }
-        Method::Login | Method::SetupToken | Method::Import => return Err(ConnectionError::Unreadable(id)),
-    };
+    let payload: Payload =
+        serde_json::from_slice(sealed?.expose_secret()).map_err(|_| ConnectionError::Unreadable(id.clone()))?;
+    let credential = payload.credential(provider).ok_or(ConnectionError::Unreadable(id))?;
     Ok(Opened { credential, version })
 }
 
@@ -232,6 +281,8 @@ fn connection(row: CredentialRow) -> Result<Connection, ConnectionError> {
         account: row.account,
         plan: row.plan,
         connected_at: row.connected_at,
+        account_id: row.account_id,
+        fresh_until: row.fresh_until,
         expires_at: row.expires_at,
         version: row.version,
     })

@@ -12,18 +12,23 @@
 //! tokens. A message that breaks off after some of it was told ends the run, for
 //! the tool would begin it again. What subagents say is no part of the answer; their use of tools is told.
 
+mod login;
+
 use super::{
-    About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
+    About, Credential, Dialogue, HomeFile, Invocation, Method, Outcome, ProbeRequest, Prompt, Proof, Provider, Step,
     ToolEnd, Tools,
     fault::{self, Fault},
     json::{self, count, items, text, think},
-    key, probe,
+    key,
+    login::{SignIn, bearer},
+    probe,
 };
 use crate::domain::{
     event::{EventBody, LogLevel, Usage},
     failure::Failure,
     time,
 };
+use login::ClaudeLogin;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,14 +37,12 @@ use std::collections::BTreeSet;
 static ABOUT: About = About {
     name: "claude",
     label: "Claude Code",
-    methods: &[Method::ApiKey],
+    methods: &[Method::ApiKey, Method::SetupToken, Method::Import],
     // What the tool takes by itself with an API key. Named, so that a newer tool does not change it.
     default_model: "claude-opus-5-5",
     policy_text: "Anthropic asks products to use an API key; a Free, Pro or Max login is for its own person \
                   and Anthropic's own tools alone.",
     policy_url: "https://code.claude.com/docs/en/legal-and-compliance",
-    // With `CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC` a run asks for nothing else.
-    hosts: &["api.anthropic.com"],
 };
 
 /// Where the key lies in the home.
@@ -67,23 +70,51 @@ impl Provider for Claude {
         key::check(&ABOUT, key::Kind::Anthropic, key)
     }
 
+    fn check_setup_token(&self, token: &str) -> Result<(), Failure> {
+        key::check(&ABOUT, key::Kind::ClaudeToken, token)
+    }
+
+    fn sign_in(&self) -> &'static dyn SignIn {
+        &ClaudeLogin
+    }
+
     fn probe(&self, credential: &Credential) -> ProbeRequest {
-        let Credential::ApiKey(key) = credential;
-        ProbeRequest {
-            url: "https://api.anthropic.com/v1/models?limit=1000".to_owned(),
-            headers: vec![("x-api-key", key.clone()), ("anthropic-version", "2023-06-01".into())],
+        let models = "https://api.anthropic.com/v1/models?limit=1000";
+        let version = ("anthropic-version", "2023-06-01".into());
+        match credential {
+            Credential::ApiKey(key) => {
+                ProbeRequest { url: models.to_owned(), headers: vec![("x-api-key", key.clone()), version] }
+            }
+            Credential::SetupToken(token) => ProbeRequest {
+                url: models.to_owned(),
+                headers: vec![bearer(token.expose_secret()), (login::BETA.0, login::BETA.1.into()), version],
+            },
+            Credential::Login(login) => ClaudeLogin.whose(login),
         }
     }
 
-    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure> {
-        let answer = probe::answer(&ABOUT, status, body, |_| false)?;
-        Ok(probe::models(items(&answer, "/data"), |m| probe::model(text(m, "/id"), text(m, "/display_name"))))
+    fn probed(&self, credential: &Credential, status: u16, body: &[u8]) -> Result<Proof, Failure> {
+        match credential {
+            Credential::ApiKey(_) | Credential::SetupToken(_) => {
+                let answer = probe::answer(&ABOUT, status, body, |_| false)?;
+                let model = |m: &Value| probe::model(text(m, "/id"), text(m, "/display_name"));
+                Ok(Proof { models: probe::models(items(&answer, "/data"), model), account: None })
+            }
+            Credential::Login(_) => {
+                let account = Some(ClaudeLogin.account(status, body)?);
+                Ok(Proof { models: probe::known(&["claude-opus-5-5", "opus", "sonnet", "haiku"]), account })
+            }
+        }
     }
 
     fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure> {
-        let Credential::ApiKey(key) = credential;
-        let mut files =
-            vec![file(KEY_FILE, key.expose_secret().into()), file(".claude/settings.json", SETTINGS.into())];
+        let mut files = match credential {
+            Credential::ApiKey(key) => {
+                vec![file(KEY_FILE, key.expose_secret().into()), file(".claude/settings.json", SETTINGS.into())]
+            }
+            Credential::SetupToken(token) => vec![file(".claude/.credentials.json", login::of_setup_token(token))],
+            Credential::Login(login) => login.home(ClaudeLogin.files()),
+        };
         let mut argv: Vec<String> = match &prompt.system {
             None => vec!["claude".into()],
             Some(system) => {
@@ -105,6 +136,7 @@ impl Provider for Claude {
             .map(|&a| a.into()),
         );
         Ok(Invocation {
+            hosts: hosts(credential),
             files,
             argv,
             env: vec![
@@ -131,6 +163,15 @@ impl Provider for Claude {
 
 fn file(path: &'static str, content: SecretString) -> HomeFile {
     HomeFile { path, mode: 0o600, content }
+}
+
+/// The exact hosts that a run needs, and no others.
+fn hosts(credential: &Credential) -> &'static [&'static str] {
+    // With `CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC` a run asks for nothing else.
+    match credential {
+        Credential::ApiKey(_) | Credential::SetupToken(_) => &["api.anthropic.com"],
+        Credential::Login(_) => &["api.anthropic.com", "platform.claude.com"],
+    }
 }
 
 /// How far the tool has got.

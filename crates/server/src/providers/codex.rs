@@ -15,18 +15,23 @@
 //! message that breaks off after some of it was told ends the run, for the tool
 //! would begin it again.
 
+mod login;
+
 use super::{
-    About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
+    About, Credential, Dialogue, HomeFile, Invocation, Method, Outcome, ProbeRequest, Prompt, Proof, Provider, Step,
     ToolEnd, Tools,
     fault::{self, Fault},
     json::{self, count, items, text, think},
-    key, probe,
+    key,
+    login::{SignIn, bearer},
+    probe,
 };
 use crate::domain::{
     event::{EventBody, LogLevel, Usage},
     failure::{Code, Failure},
     time,
 };
+use login::CodexLogin;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,13 +40,12 @@ use std::collections::BTreeSet;
 static ABOUT: About = About {
     name: "codex",
     label: "Codex",
-    methods: &[Method::ApiKey],
+    methods: &[Method::ApiKey, Method::Import],
     // What the tool takes by itself. Named, so that a newer tool does not change it.
     default_model: "gpt-6.1-sol",
     policy_text: "OpenAI recommends an API key for programs; a ChatGPT login is for its own person, on a \
                   trusted private machine, one job after the other.",
     policy_url: "https://developers.openai.com/codex/auth",
-    hosts: &["api.openai.com"],
 };
 
 /// Quiet, and with no other host than the API's. With model discovery by API
@@ -80,33 +84,55 @@ impl Provider for Codex {
         key::check(&ABOUT, key::Kind::OpenAi, key)
     }
 
+    fn sign_in(&self) -> &'static dyn SignIn {
+        &CodexLogin
+    }
+
     fn probe(&self, credential: &Credential) -> ProbeRequest {
-        let Credential::ApiKey(key) = credential;
-        ProbeRequest {
-            url: "https://api.openai.com/v1/models".to_owned(),
-            headers: vec![("authorization", format!("Bearer {}", key.expose_secret()).into())],
+        match credential {
+            Credential::ApiKey(key) | Credential::SetupToken(key) => ProbeRequest {
+                url: "https://api.openai.com/v1/models".to_owned(),
+                headers: vec![bearer(key.expose_secret())],
+            },
+            Credential::Login(login) => CodexLogin.whose(login),
         }
     }
 
-    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure> {
-        let answer = probe::answer(&ABOUT, status, body, |_| false)?;
-        Ok(probe::models(items(&answer, "/data"), |m| {
-            Some(text(m, "/id")).filter(|id| can_code(id)).and_then(|id| probe::model(id, ""))
-        }))
+    fn probed(&self, credential: &Credential, status: u16, body: &[u8]) -> Result<Proof, Failure> {
+        match credential {
+            Credential::ApiKey(_) | Credential::SetupToken(_) => {
+                let answer = probe::answer(&ABOUT, status, body, |_| false)?;
+                let models = probe::models(items(&answer, "/data"), |m| {
+                    Some(text(m, "/id")).filter(|id| can_code(id)).and_then(|id| probe::model(id, ""))
+                });
+                Ok(Proof { models, account: None })
+            }
+            Credential::Login(_) => {
+                let account = Some(CodexLogin.account(status, body)?);
+                Ok(Proof { models: probe::known(&[ABOUT.default_model]), account })
+            }
+        }
     }
 
     fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure> {
-        let Credential::ApiKey(key) = credential;
         if prompt.tools == Tools::None {
             // Its features can be switched off one by one, but running JavaScript,
             // patching files and subagents stay.
             return Err(Failure::new(Code::Unsupported, "`codex` cannot run without its tools")
                 .hint("leave `tools` out, or ask another provider"));
         }
-        let auth = json!({ "auth_mode": "apikey", "OPENAI_API_KEY": key.expose_secret() });
         let file = |path, content: String| HomeFile { path, mode: 0o600, content: content.into() };
+        let mut files = match credential {
+            Credential::ApiKey(key) | Credential::SetupToken(key) => {
+                let auth = json!({ "auth_mode": "apikey", "OPENAI_API_KEY": key.expose_secret() });
+                vec![file(".codex/auth.json", auth.to_string())]
+            }
+            Credential::Login(login) => login.home(CodexLogin.files()),
+        };
+        files.push(file(".codex/config.toml", CONFIG.to_owned()));
         Ok(Invocation {
-            files: vec![file(".codex/auth.json", auth.to_string()), file(".codex/config.toml", CONFIG.to_owned())],
+            hosts: hosts(credential),
+            files,
             argv: vec!["codex".into(), "app-server".into()],
             env: Vec::new(),
             stdin: None,
@@ -127,6 +153,14 @@ fn can_code(id: &str) -> bool {
         || id.starts_with("codex-")
         || id.starts_with("gpt-1");
     known && !OTHERS.iter().any(|other| id.contains(other))
+}
+
+/// The exact hosts that a run needs, and no others.
+fn hosts(credential: &Credential) -> &'static [&'static str] {
+    match credential {
+        Credential::ApiKey(_) | Credential::SetupToken(_) => &["api.openai.com"],
+        Credential::Login(_) => &["chatgpt.com", "auth.openai.com"],
+    }
 }
 
 /// How far the tool has got.

@@ -8,18 +8,23 @@
 //! What the model says before and after it has used tools is one answer, joined
 //! by an empty line. The tool does not print what the model thinks.
 
+mod login;
+
 use super::{
-    About, Credential, Dialogue, HomeFile, Invocation, Method, Model, Outcome, ProbeRequest, Prompt, Provider, Step,
+    About, Credential, Dialogue, HomeFile, Invocation, Method, Outcome, ProbeRequest, Prompt, Proof, Provider, Step,
     ToolEnd, Tools,
     fault::{self, Fault},
     json::{self, count, items, text},
-    key, probe,
+    key,
+    login::SignIn,
+    probe,
 };
 use crate::domain::{
     event::{EventBody, LogLevel, Usage},
     failure::Failure,
     time,
 };
+use login::GeminiLogin;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -28,13 +33,12 @@ use std::collections::BTreeSet;
 static ABOUT: About = About {
     name: "gemini",
     label: "Gemini CLI",
-    methods: &[Method::ApiKey],
+    methods: &[Method::ApiKey, Method::Import],
     // The tool's own stable default. Without a model it would ask another one which to take.
     default_model: "gemini-2.5-pro",
     policy_text: "Google serves Gemini CLI by API key, Vertex AI and Code Assist Standard or Enterprise; \
                   individual accounts (free, AI Pro, Ultra) are no longer served since 18 June 2026.",
     policy_url: "https://ai.google.dev/gemini-api/terms",
-    hosts: &["generativelanguage.googleapis.com"],
 };
 
 /// Makes its writes to a pipe wait for the reader. By itself it exits with
@@ -59,29 +63,50 @@ impl Provider for Gemini {
         key::check(&ABOUT, key::Kind::Google, key)
     }
 
+    fn sign_in(&self) -> &'static dyn SignIn {
+        &GeminiLogin
+    }
+
     fn probe(&self, credential: &Credential) -> ProbeRequest {
-        let Credential::ApiKey(key) = credential;
-        ProbeRequest {
-            url: "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000".to_owned(),
-            headers: vec![("x-goog-api-key", key.clone())],
+        match credential {
+            Credential::ApiKey(key) | Credential::SetupToken(key) => ProbeRequest {
+                url: "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000".to_owned(),
+                headers: vec![("x-goog-api-key", key.clone())],
+            },
+            Credential::Login(login) => GeminiLogin.whose(login),
         }
     }
 
-    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure> {
-        let answer = probe::answer(&ABOUT, status, body, key_is_refused)?;
-        Ok(probe::models(items(&answer, "/models"), |m| {
-            let id = text(m, "/name").strip_prefix("models/")?;
-            can_converse(id, m).then(|| probe::model(id, text(m, "/displayName"))).flatten()
-        }))
+    fn probed(&self, credential: &Credential, status: u16, body: &[u8]) -> Result<Proof, Failure> {
+        match credential {
+            Credential::ApiKey(_) | Credential::SetupToken(_) => {
+                let answer = probe::answer(&ABOUT, status, body, key_is_refused)?;
+                let models = probe::models(items(&answer, "/models"), |m| {
+                    let id = text(m, "/name").strip_prefix("models/")?;
+                    can_converse(id, m).then(|| probe::model(id, text(m, "/displayName"))).flatten()
+                });
+                Ok(Proof { models, account: None })
+            }
+            Credential::Login(_) => {
+                let account = Some(GeminiLogin.account(status, body)?);
+                Ok(Proof { models: probe::known(&[ABOUT.default_model, "gemini-2.5-flash"]), account })
+            }
+        }
     }
 
     fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure> {
-        let Credential::ApiKey(key) = credential;
-        let mut files = vec![
+        let mut files = match credential {
             // No character of a key needs quoting: `key::check`.
-            file(".gemini/.env", format!("GEMINI_API_KEY={}\n", key.expose_secret()).into()),
-            file(".gemini/settings.json", settings(prompt.tools).to_string().into()),
-        ];
+            Credential::ApiKey(key) | Credential::SetupToken(key) => vec![
+                file(".gemini/.env", format!("GEMINI_API_KEY={}\n", key.expose_secret()).into()),
+                file(".gemini/settings.json", settings("gemini-api-key", prompt.tools).to_string().into()),
+            ],
+            Credential::Login(login) => {
+                let mut files = login.home(GeminiLogin.files());
+                files.push(file(".gemini/settings.json", settings("oauth-personal", prompt.tools).to_string().into()));
+                files
+            }
+        };
         if let Some(system) = &prompt.system {
             // The tool adds this file to its own system prompt.
             files.push(file(".gemini/GEMINI.md", system.as_str().into()));
@@ -92,6 +117,7 @@ impl Provider for Gemini {
             Tools::None => "default",
         };
         Ok(Invocation {
+            hosts: hosts(credential),
             files,
             argv: vec![
                 "gemini".into(),
@@ -120,10 +146,10 @@ fn file(path: &'static str, content: SecretString) -> HomeFile {
 }
 
 /// No questions, no telemetry, no updates.
-fn settings(tools: Tools) -> Value {
+fn settings(selected: &str, tools: Tools) -> Value {
     let mut settings = json!({
         "security": {
-            "auth": { "selectedType": "gemini-api-key" },
+            "auth": { "selectedType": selected },
             "folderTrust": { "enabled": false },
         },
         "general": {
@@ -155,6 +181,14 @@ fn can_converse(id: &str, model: &Value) -> bool {
     id.starts_with("gemini-")
         && items(model, "/supportedGenerationMethods").iter().any(|m| m == "generateContent")
         && !OTHERS.iter().any(|other| id.contains(other))
+}
+
+/// The exact hosts that a run needs, and no others.
+fn hosts(credential: &Credential) -> &'static [&'static str] {
+    match credential {
+        Credential::ApiKey(_) | Credential::SetupToken(_) => &["generativelanguage.googleapis.com"],
+        Credential::Login(_) => &["cloudcode-pa.googleapis.com", "oauth2.googleapis.com", "www.googleapis.com"],
+    }
 }
 
 /// How far the tool has got.

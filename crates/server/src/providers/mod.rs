@@ -15,12 +15,14 @@ mod fault;
 mod gemini;
 mod json;
 mod key;
+pub mod login;
 mod probe;
 
 use crate::domain::{
     event::{EventBody, Usage},
-    failure::Failure,
+    failure::{Code, Failure},
 };
+use login::SignIn;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -46,11 +48,21 @@ pub trait Provider: Send + Sync {
     /// Refuses what cannot be an API key of this provider, before it is sent anywhere.
     fn check_api_key(&self, key: &str) -> Result<(), Failure>;
 
-    /// The request that proves a credential without spending anything, and lists the models.
+    /// Refuses what cannot be a setup token of this provider.
+    fn check_setup_token(&self, _token: &str) -> Result<(), Failure> {
+        let about = self.about();
+        Err(Failure::new(Code::Unsupported, format!("`{}` has no setup tokens", about.name))
+            .hint("Use an API key, or import a login."))
+    }
+
+    /// How its tool keeps a login.
+    fn sign_in(&self) -> &'static dyn SignIn;
+
+    /// The request that proves a credential without spending anything. It lists the models, or tells whose it is.
     fn probe(&self, credential: &Credential) -> ProbeRequest;
 
-    /// What the answer to [`Provider::probe`] means: the models, or why the credential is refused.
-    fn probed(&self, status: u16, body: &[u8]) -> Result<Vec<Model>, Failure>;
+    /// What the answer to [`Provider::probe`] means, or why the credential is refused.
+    fn probed(&self, credential: &Credential, status: u16, body: &[u8]) -> Result<Proof, Failure>;
 
     /// What to put into a sandbox's home, and what to start.
     fn invoke(&self, credential: &Credential, prompt: &Prompt) -> Result<Invocation, Failure>;
@@ -74,8 +86,6 @@ pub struct About {
     pub policy_text: &'static str,
     /// Where the provider says so.
     pub policy_url: &'static str,
-    /// The exact hosts that a run may reach (port 443).
-    pub hosts: &'static [&'static str],
 }
 
 /// How a provider is connected.
@@ -97,6 +107,19 @@ pub enum Method {
 pub enum Credential {
     /// An API key.
     ApiKey(SecretString),
+    /// A long-lived token that the tool prints, and that is never refreshed.
+    SetupToken(SecretString),
+    /// A login.
+    Login(login::Login),
+}
+
+/// What a provider says to a credential that it takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The models that it may use.
+    pub models: Vec<Model>,
+    /// Whose it is, where the provider tells.
+    pub account: Option<login::Account>,
 }
 
 /// A model that can be asked for.
@@ -144,6 +167,8 @@ pub enum Tools {
 /// What to put into a sandbox and start there.
 #[derive(Debug)]
 pub struct Invocation {
+    /// The exact hosts that it may reach (port 443).
+    pub hosts: &'static [&'static str],
     /// Files to write first.
     pub files: Vec<HomeFile>,
     /// Program and arguments, looked up in the image's `PATH`.

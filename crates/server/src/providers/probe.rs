@@ -48,3 +48,8 @@ pub(super) fn model(id: &str, label: &str) -> Option<Model> {
 pub(super) fn models(items: &[Value], read: impl Fn(&Value) -> Option<Model>) -> Vec<Model> {
     items.iter().filter_map(read).take(MAX_MODELS).collect()
 }
+
+/// The models that a tool is known to take with a login, for which no provider lists them.
+pub(super) fn known(ids: &[&str]) -> Vec<Model> {
+    ids.iter().filter_map(|id| model(id, "")).collect()
+}

@@ -22,6 +22,8 @@ pub struct CredentialRow {
     pub error: Option<String>,
     pub connected_at: i64,
     pub expires_at: Option<i64>,
+    pub account_id: Option<String>,
+    pub fresh_until: Option<i64>,
 }
 
 /// What a new credential says of itself.
@@ -30,7 +32,9 @@ pub struct CredentialRow {
 pub struct Described<'a> {
     pub method: &'a str,
     pub account: Option<&'a str>,
+    pub account_id: Option<&'a str>,
     pub plan: Option<&'a str>,
+    pub fresh_until: Option<i64>,
     pub expires_at: Option<i64>,
 }
 
@@ -72,7 +76,8 @@ pub async fn put<E: From<StoreError>>(
     let sealed = seal(&id)?;
     let update = "UPDATE encrypted_credentials
                   SET encrypted_data = $2, version = version + 1, status = 'active', method = $3, account = $4,
-                      plan = $5, error = NULL, connected_at = $6, updated_at = $6, expires_at = $7
+                      plan = $5, error = NULL, connected_at = $6, updated_at = $6, expires_at = $7,
+                      account_id = $8, fresh_until = $9
                   WHERE id = $1 RETURNING *";
     let row = sqlx::query_as(update)
         .bind(&id)
@@ -82,6 +87,8 @@ pub async fn put<E: From<StoreError>>(
         .bind(described.plan)
         .bind(now)
         .bind(described.expires_at)
+        .bind(described.account_id)
+        .bind(described.fresh_until)
         .fetch_one(&mut *transaction)
         .await
         .map_err(StoreError::from)?;

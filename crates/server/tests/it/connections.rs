@@ -11,7 +11,7 @@ use polydev_server::{
     store::Store,
     vault::{KeySource, Vault, VaultError},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 fn source(digit: char) -> KeySource {
     KeySource::Given(digit.to_string().repeat(64).into())
@@ -26,13 +26,14 @@ async fn user(store: &Store, email: &str) -> User {
 }
 
 async fn put(store: &Store, vault: &Vault, user: &User, key: &str) -> connections::Connection {
-    let key = SecretString::from(key);
-    connections::put_api_key(store, vault, &user.id, "claude", &key).await.expect("a key can be stored")
+    let key = Credential::ApiKey(key.into());
+    let put = connections::put(store, vault, (&user.id, "claude"), Method::ApiKey, &key, None).await;
+    put.expect("a key can be stored")
 }
 
 async fn api_key(store: &Store, vault: &Vault, user: &User) -> (String, i64) {
     let opened = connections::open(store, vault, &user.id, "claude").await.expect("it is connected");
-    let Credential::ApiKey(key) = &opened.credential;
+    let Credential::ApiKey(key) = &opened.credential else { panic!("it is of another kind") };
     (key.expose_secret().to_owned(), opened.version)
 }
 

@@ -8,6 +8,7 @@ mod codex;
 mod gemini;
 mod hostile;
 mod keys;
+mod logins;
 mod probes;
 
 use polydev_server::{

@@ -1,6 +1,6 @@
 //! A guest may print anything.
 
-use super::{answer, prompt, provider, sample};
+use super::{answer, key, prompt, provider, sample};
 use polydev_server::providers::{PROVIDERS, Step, ToolEnd, Tools};
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn no_body_of_a_probe_panics(status in 100..600u16, body in proptest::collection::vec(any::<u8>(), 0..300)) {
         for provider in PROVIDERS {
-            let _ = provider.probed(status, &body);
+            let _ = provider.probed(&key("k"), status, &body);
         }
     }
 
@@ -74,7 +74,7 @@ fn deep_json_is_no_line() {
     for provider in PROVIDERS {
         let steps = provider.dialogue(&prompt(Tools::All)).line(&deep);
         assert_eq!(answer(&steps), "");
-        assert!(provider.probed(200, &deep).is_err());
+        assert!(provider.probed(&key("k"), 200, &deep).is_err());
     }
 }
 

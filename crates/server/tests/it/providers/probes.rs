@@ -53,8 +53,8 @@ fn answers_mean_models_or_a_failure() {
             (503, error),
             (302, ""),
         ] {
-            match provider(name).probed(status, body.as_bytes()) {
-                Ok(models) => writeln!(seen, "{name} {status}: {models:?}"),
+            match provider(name).probed(&key("k"), status, body.as_bytes()) {
+                Ok(proof) => writeln!(seen, "{name} {status}: {:?}", proof.models),
                 Err(e) => writeln!(seen, "{name} {status}: {:?} {}", e.code, e.message),
             }
             .expect("a string takes everything");
