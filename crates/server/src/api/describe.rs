@@ -20,6 +20,10 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
         ];
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
+            // A handler is named for its file; in the document, names are of one kind.
+            if let (Some(tag), Some(id)) = (operation.tags.iter().flatten().next(), &mut operation.operation_id) {
+                *id = format!("{tag}_{id}");
+            }
             if idempotency::applies(&method, path) {
                 done_once(operation);
             }

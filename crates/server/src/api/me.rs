@@ -1,12 +1,8 @@
 //! `/me`: who asks.
 
-use super::{
-    App,
-    error::{ApiResult, ErrorBody},
-    extract::Auth,
-};
-use crate::{domain::people::Scope, store::pages};
-use axum::{Json, extract::State};
+use super::{App, error::ErrorBody, extract::Auth};
+use crate::domain::people::Scope;
+use axum::Json;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -28,17 +24,6 @@ pub struct Me {
     /// What the key of this request may do.
     #[schema(value_type = Vec<String>)]
     pub scopes: Vec<Scope>,
-    /// Their runs that are not over.
-    pub runs: UnderWay,
-}
-
-/// How many of a person's runs are not over.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct UnderWay {
-    /// That wait.
-    pub queued: i64,
-    /// That run.
-    pub running: i64,
 }
 
 /// Who asks.
@@ -49,14 +34,7 @@ pub struct UnderWay {
         (status = 401, description = "No valid key", body = ErrorBody),
     )
 )]
-async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<Me>> {
+async fn show(auth: Auth) -> Json<Me> {
     let who = auth.any();
-    let pages::UnderWay { queued, running } = app.store.under_way(&who.user_id).await?;
-    Ok(Json(Me {
-        id: who.user_id,
-        email: who.email,
-        role: who.role.as_str().to_owned(),
-        scopes: who.scopes,
-        runs: UnderWay { queued, running },
-    }))
+    Json(Me { id: who.user_id, email: who.email, role: who.role.as_str().to_owned(), scopes: who.scopes })
 }

@@ -17,6 +17,7 @@ pub mod providers;
 pub mod runs;
 pub mod sandboxes;
 pub mod sse;
+pub mod status;
 pub mod stream;
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct App {
     pub vault: Arc<Vault>,
     /// Where runs are accepted, followed and cancelled.
     pub runs: Runs,
+    /// Since when the server runs, Unix milliseconds.
+    pub started_at: i64,
     /// For the host's own requests to providers.
     pub outside: reqwest::Client,
     /// What `Host` may say.
@@ -95,6 +98,7 @@ fn api() -> OpenApiRouter<App> {
             .merge(runs::router())
             .merge(files::router())
             .merge(sandboxes::router())
+            .merge(status::router())
             .merge(stream::router())
             .merge(events::router()),
     )

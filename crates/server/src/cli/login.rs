@@ -1,16 +1,12 @@
-//! `polydev login`, `logout`, `status`: which server the other commands speak to.
+//! `polydev login`, `logout`: which server the other commands speak to.
 
 use super::{
     client::{Client, DEFAULT_URL, saved_at},
-    output::{self, CliError, Format, exit},
+    output::{self, CliError, Format},
 };
-use crate::{
-    api::{connections::ConnectionView, health::Health, me::Me, providers::All},
-    config::Env,
-};
+use crate::{api::me::Me, config::Env};
 use clap::Args;
 use reqwest::Method;
-use serde::Serialize;
 use std::io::{IsTerminal, Read};
 
 /// Save the address of a server and a key for the commands below.
@@ -50,47 +46,6 @@ pub fn logout(env: &Env) -> Result<(), CliError> {
         Err(error) => return Err(CliError::failed(format!("{} cannot be removed: {error}", path.display()))),
     }
     Ok(())
-}
-
-/// What `polydev status` tells.
-#[derive(Serialize)]
-struct StatusView {
-    url: String,
-    health: Health,
-    me: Me,
-    connections: Vec<ConnectionView>,
-    runs_under_way: i64,
-}
-
-/// Tells how the server is, who one is there, and what is connected.
-pub async fn status(client: &Client, format: Format) -> Result<(), CliError> {
-    let me: Me = client.json(client.request(Method::GET, "/me")).await?;
-    let connections: All<ConnectionView> = client.json(client.request(Method::GET, "/connections")).await?;
-    let health = client.health().await?;
-    let view = StatusView {
-        url: client.url.to_string(),
-        runs_under_way: me.runs.queued + me.runs.running,
-        me,
-        health,
-        connections: connections.items,
-    };
-    if format != Format::Text {
-        output::json(&view);
-        return Ok(());
-    }
-    output::text(format!("{}  {}", view.url, if view.health.ok { "ready" } else { "not ready" }));
-    for dependency in view.health.dependencies.iter().filter(|dependency| !dependency.ok) {
-        output::text(format!("  {} does not answer", dependency.name));
-    }
-    output::text(format!("{} ({})", view.me.email, view.me.role));
-    for connection in &view.connections {
-        output::text(format!("{}: {}", connection.provider, output::word(&connection.status)));
-    }
-    if view.connections.is_empty() {
-        output::text("nothing connected: `polydev connect claude --api-key-stdin`");
-    }
-    output::text(format!("{} runs under way", view.runs_under_way));
-    if view.health.ok { Ok(()) } else { Err(CliError::silent(exit::FAILED)) }
 }
 
 /// Reads a secret from standard input: a line on a terminal, unseen, or all of a pipe less its last newline.

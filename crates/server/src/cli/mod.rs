@@ -14,6 +14,7 @@ pub mod run;
 pub mod runs;
 pub mod sandboxes;
 pub mod serve;
+pub mod status;
 pub mod upload;
 pub mod user;
 
@@ -59,7 +60,7 @@ enum Command {
     Login(login::LoginArgs),
     /// Forget them.
     Logout,
-    /// How the server is, who you are there, what is connected.
+    /// How the server is, who you are there, what is connected and under way.
     Status,
     /// Connect an account of a provider.
     Connect(connect::ConnectArgs),
@@ -117,7 +118,7 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
         Command::Key(command) => key::run(command, &config(&flags)?, format).await,
         Command::Login(args) => login::login(args, &env, format).await,
         Command::Logout => login::logout(&env),
-        Command::Status => login::status(&client()?, format).await,
+        Command::Status => status::status(&client()?, format).await,
         Command::Connect(args) => connect::connect(args, &client()?, format).await,
         Command::Connections => connect::connections(&client()?, format).await,
         Command::Disconnect { provider } => connect::disconnect(&provider, &client()?).await,

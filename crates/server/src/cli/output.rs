@@ -224,9 +224,42 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>, when_empty: &str) {
     }
 }
 
+/// Prints what things are, beside their names.
+pub fn pairs(rows: Vec<(&str, String)>) {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.add_rows(rows.into_iter().map(|(name, value)| [name.to_owned(), value]));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for line in table.lines() {
+        text(line.trim_end());
+    }
+}
+
+/// A size for people, such as `1.4 GiB`.
+pub fn bytes(size: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if size < 1024 {
+        return format!("{size} bytes");
+    }
+    let (mut shown, mut unit) = (size as f64 / 1024.0, 0);
+    while shown >= 1024.0 && unit + 1 < UNITS.len() {
+        shown /= 1024.0;
+        unit += 1;
+    }
+    format!("{shown:.1} {}", UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{bytes, shown};
+
+    #[test]
+    fn sizes_are_for_people() {
+        let sizes = [0, 1023, 1024, 1536 * 1024, 5 << 30, 3 << 50].map(bytes);
+        assert_eq!(sizes, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 MiB", "5.0 GiB", "3072.0 TiB"]);
+    }
 
     #[test]
     fn a_terminal_is_not_commanded_by_what_a_sandbox_says() {

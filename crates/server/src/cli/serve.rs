@@ -5,7 +5,7 @@ use crate::{
     api::{self, App, Hosts},
     app,
     config::{Config, LogFormat},
-    domain::audit::Audit,
+    domain::{audit::Audit, time},
 };
 use clap::Args;
 use std::{net::SocketAddr, sync::Arc};
@@ -35,6 +35,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         store: parts.store,
         vault: parts.vault,
         runs: parts.runs.clone(),
+        started_at: time::now_ms(),
         outside: parts.outside,
         hosts: Arc::new(Hosts::new(&public_url, address)),
         audit: audit.clone(),
@@ -47,7 +48,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     });
     let keeper = tokio::spawn({
         let (runs, stop) = (parts.runs.clone(), stop.clone());
-        async move { runs.forget_forever(stop).await }
+        async move { runs.keep_house_forever(stop).await }
     });
     tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
 

@@ -13,6 +13,7 @@
 mod cause;
 mod console;
 mod converse;
+mod disk;
 mod hub;
 mod outputs;
 pub mod plan;
@@ -25,6 +26,7 @@ mod run;
 mod say;
 pub mod verify;
 
+pub use disk::{Disk, DiskError};
 pub use hub::{Feed, Follower, Hub};
 
 use crate::{
@@ -202,6 +204,11 @@ impl Runs {
                 return Ok(());
             }
         }
+    }
+
+    /// The name of what makes sandboxes.
+    pub fn driver(&self) -> &'static str {
+        self.0.driver.kind()
     }
 
     /// Whether a run could be started now.

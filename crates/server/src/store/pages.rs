@@ -20,7 +20,7 @@ pub struct Filter<'a> {
     pub provider: Option<&'a str>,
 }
 
-/// How many runs of a person are not over.
+/// How many runs are not over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UnderWay {
     /// That wait.
@@ -92,14 +92,14 @@ impl Store {
         Ok((rows.iter().map(run_of).collect::<Result<_, _>>()?, more))
     }
 
-    /// How many of a person's runs are not over.
-    pub async fn under_way(&self, user_id: &str) -> Result<UnderWay, StoreError> {
+    /// How many runs are not over, of a person or of all.
+    pub async fn under_way(&self, user_id: Option<&str>) -> Result<UnderWay, StoreError> {
         // Few are under way of all that there ever were: the index by status is the one to use.
         let rows = sqlx::query(
-            "SELECT status, COUNT(*) AS n FROM runs WHERE status IN ('queued', 'running') AND user_id = $1 \
+            "SELECT status, COUNT(*) AS n FROM runs WHERE status IN ('queued', 'running') AND ($1 = '' OR user_id = $1) \
              GROUP BY status",
         )
-        .bind(user_id)
+        .bind(user_id.unwrap_or_default())
         .fetch_all(self.read())
         .await?;
         let mut under_way = UnderWay::default();

@@ -41,6 +41,18 @@ impl Store {
         rows.iter().map(sandbox_of).collect()
     }
 
+    /// How many sandboxes have not ended, of a person or of all.
+    pub async fn standing(&self, user_id: Option<&str>) -> Result<i64, StoreError> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n FROM sandboxes WHERE state IN ('creating', 'ready', 'stopping') \
+             AND ($1 = '' OR user_id = $1)",
+        )
+        .bind(user_id.unwrap_or_default())
+        .fetch_one(self.read())
+        .await?;
+        Ok(row.try_get("n")?)
+    }
+
     /// What a sandbox printed, if that is kept.
     pub async fn console(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let row =

@@ -18,6 +18,7 @@ mod pool;
 mod postgres;
 mod sandboxes;
 mod socket;
+mod status;
 mod terminal;
 
 use crate::support::server::{Server, text};

@@ -74,7 +74,7 @@ async fn of_many_requests_at_once_one_makes_a_run() {
             made.iter()
                 .all(|made| made.as_ref().is_ok_and(|made| *made) || made.as_ref().is_err_and(|e| e.is_duplicate()))
         );
-        assert_eq!(store.under_way("usr_1").await.unwrap().queued, 1);
+        assert_eq!(store.under_way(Some("usr_1")).await.unwrap().queued, 1);
     })
     .await;
 }

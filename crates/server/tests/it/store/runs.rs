@@ -235,8 +235,8 @@ async fn runs_are_picked_and_counted_by_state_and_provider() {
         assert_eq!(pages_of(&store, codex, 9).await, [["run_3", "run_1"]]);
         let both = Filter { status: Some(Status::Running), provider: Some("codex") };
         assert_eq!(pages_of(&store, both, 9).await, [Vec::<String>::new()]);
-        assert_eq!(store.under_way("usr_1").await.unwrap(), UnderWay { queued: 2, running: 1 });
-        assert_eq!(store.under_way("usr_3").await.unwrap(), UnderWay::default());
+        assert_eq!(store.under_way(Some("usr_1")).await.unwrap(), UnderWay { queued: 2, running: 1 });
+        assert_eq!(store.under_way(Some("usr_3")).await.unwrap(), UnderWay::default());
     })
     .await;
 }

@@ -107,3 +107,19 @@ async fn a_run_is_cancelled_by_the_sandbox_that_it_works_in_alone() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn those_that_stand_are_counted_of_one_and_of_all() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        insert_user(&store, "usr_2").await;
+        for (id, user) in [("sbx_1", "usr_1"), ("sbx_2", "usr_1"), ("sbx_3", "usr_2")] {
+            made(&store, id, user, 1000).await;
+        }
+        store.insert_sandbox("sbx_warm", None, "oci", "cli-1", 1000).await.unwrap();
+        store.set_sandbox("sbx_2", &State::Gone, 2000).await.unwrap();
+        assert_eq!(store.standing(Some("usr_1")).await.unwrap(), 1);
+        assert_eq!(store.standing(None).await.unwrap(), 3);
+    })
+    .await;
+}

@@ -1,0 +1,127 @@
+//! `/status`: what this server is, what it works on, and how full its disk is.
+
+use super::{
+    App,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::Auth,
+};
+use crate::{
+    control::Disk,
+    domain::{people::Role, time},
+    store::{StoreError, pages},
+};
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(show))
+}
+
+/// A server, as the one who asks may see it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerStatus {
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    pub started_at: String,
+    /// What makes its sandboxes.
+    #[schema(examples("oci"))]
+    pub driver: String,
+    /// One's own runs that are not over.
+    pub runs: UnderWay,
+    /// One's own sandboxes that stand.
+    pub sandboxes: i64,
+    /// The same of everybody together. Null for those who are no administrators.
+    pub everybody: Option<Everybody>,
+    /// The disk. Null for those who are no administrators.
+    pub disk: Option<DiskUse>,
+}
+
+/// How many runs are not over.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnderWay {
+    /// That wait.
+    pub queued: i64,
+    /// That run.
+    pub running: i64,
+}
+
+/// What a server works on.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Everybody {
+    /// Runs that are not over.
+    pub runs: UnderWay,
+    /// Sandboxes that stand, and among them those that are kept ready for nobody in particular.
+    pub sandboxes: i64,
+}
+
+/// How full the disk of the data directory is, and by what.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DiskUse {
+    /// The data directory; with the database and the images, where those lie in it.
+    pub data_bytes: u64,
+    /// The database, wherever it is.
+    pub database_bytes: u64,
+    /// The images.
+    pub images_bytes: u64,
+    /// What is free.
+    pub free_bytes: u64,
+    /// All that the disk has.
+    pub total_bytes: u64,
+    /// Less than 5 % or 1 GiB is free.
+    pub nearly_full: bool,
+}
+
+impl From<Disk> for DiskUse {
+    fn from(disk: Disk) -> Self {
+        Self {
+            data_bytes: disk.data,
+            database_bytes: disk.database,
+            images_bytes: disk.images,
+            free_bytes: disk.free,
+            total_bytes: disk.total,
+            nearly_full: disk.is_low(),
+        }
+    }
+}
+
+/// What this server is, and what it works on.
+///
+/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers and of the disk too,
+/// whatever scopes their key has.
+#[utoipa::path(
+    get, path = "/status", tag = "health",
+    responses(
+        (status = 200, description = "The server", body = ServerStatus),
+        (status = 401, description = "No valid key", body = ErrorBody),
+    )
+)]
+async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<ServerStatus>> {
+    let who = auth.any();
+    let (runs, sandboxes) = count(&app, Some(&who.user_id)).await?;
+    let (everybody, disk) = match who.role {
+        Role::Member => (None, None),
+        Role::Admin => {
+            let (runs, sandboxes) = count(&app, None).await?;
+            let disk = app.runs.disk().await.map_err(ApiError::internal)?;
+            (Some(Everybody { runs, sandboxes }), Some(disk.into()))
+        }
+    };
+    Ok(Json(ServerStatus {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at: time::rfc3339(app.started_at),
+        driver: app.runs.driver().into(),
+        runs,
+        sandboxes,
+        everybody,
+        disk,
+    }))
+}
+
+async fn count(app: &App, user_id: Option<&str>) -> Result<(UnderWay, i64), StoreError> {
+    let pages::UnderWay { queued, running } = app.store.under_way(user_id).await?;
+    Ok((UnderWay { queued, running }, app.store.standing(user_id).await?))
+}
