@@ -1,11 +1,15 @@
-//! Anthropic's Messages API, as Claude Code uses it.
+//! Anthropic's Messages API, as Claude Code uses it: by API key, by login and by setup token.
 //!
 //! Source: the public API reference (messages, streaming, errors, models), and
 //! what Claude Code 2.1.330 sends.
 
+mod login;
+
 use crate::{
+    Ledger,
+    accounts::Holder,
     answer::{Answer, Fault, Question, without_tag},
-    proxy::Received,
+    received::Received,
     reply::{self, Reply, Script, Standing, event, json, standing, with_header},
 };
 use http::Method;
@@ -13,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The hosts that are played here.
-pub(crate) const HOSTS: &[&str] = &["api.anthropic.com"];
+pub(crate) const HOSTS: &[&str] = &["api.anthropic.com", "platform.claude.com"];
 
 /// What a key begins with that is accepted.
 const KEY: &str = "sk-ant-standin-";
@@ -26,10 +30,20 @@ const MODELS: [(&str, &str); 3] = [
 ];
 
 /// Answers one request.
-pub(crate) fn answer(request: &Received) -> Reply {
-    let refused = match (&request.method, request.path.as_str()) {
-        (&Method::GET, "/v1/models") | (&Method::POST, "/v1/messages" | "/v1/messages/count_tokens") => {
-            refusal(request)
+pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
+    let route = (request.host.as_str(), &request.method, request.path.as_str());
+    let refused = match route {
+        ("platform.claude.com", &Method::POST, "/v1/oauth/token") => return login::token(request, ledger),
+        ("platform.claude.com", &Method::POST, "/v1/oauth/token/revoke") => return login::revoke(request, ledger),
+        ("api.anthropic.com", &Method::GET, "/api/oauth/profile") => {
+            return about_the_holder(request, ledger, login::profile);
+        }
+        ("api.anthropic.com", &Method::GET, "/api/oauth/claude_cli/roles") => {
+            return about_the_holder(request, ledger, login::roles);
+        }
+        ("api.anthropic.com", &Method::GET, "/v1/models")
+        | ("api.anthropic.com", &Method::POST, "/v1/messages" | "/v1/messages/count_tokens") => {
+            refusal(request, ledger)
         }
         _ => return error(404, "not_found_error", "Not found"),
     };
@@ -41,13 +55,21 @@ pub(crate) fn answer(request: &Received) -> Reply {
     }
 }
 
-fn refusal(request: &Received) -> Option<Reply> {
+fn about_the_holder(request: &Received, ledger: &Ledger, tell: fn(&Holder) -> Reply) -> Reply {
+    match login::holder(request, request.bearer().unwrap_or_default(), ledger) {
+        Ok(holder) => tell(&holder),
+        Err(refusal) => *refusal,
+    }
+}
+
+fn refusal(request: &Received, ledger: &Ledger) -> Option<Reply> {
     if request.header("anthropic-version").is_none() {
         return Some(error(400, "invalid_request_error", "anthropic-version: header is required"));
     }
     let Some(key) = request.header("x-api-key") else {
         let message = "x-api-key header is required";
-        return Some(error(401, "authentication_error", message));
+        let Some(token) = request.bearer() else { return Some(error(401, "authentication_error", message)) };
+        return login::holder(request, token, ledger).err().map(|refusal| *refusal);
     };
     match standing(key, KEY) {
         Standing::Good => None,

@@ -1,14 +1,19 @@
-//! OpenAI's Responses API, as Codex uses it with an API key.
+//! OpenAI's Responses API, as Codex uses it: with an API key, and with a ChatGPT login at ChatGPT's backend.
 //!
 //! Source: the public API reference (responses, streaming events, errors,
 //! models), and what Codex 0.169.0 sends.
 
+mod login;
+
 use crate::{
+    Ledger,
     answer::{Answer, Fault, Question},
-    proxy::Received,
+    received::Received,
     reply::{self, Reply, Script, Standing, event, json, standing, with_header},
 };
 use http::Method;
+pub(crate) use login::api_key;
+use login::holder;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,15 +30,49 @@ const MODELS: [&str; 3] = ["gpt-5.5", "gpt-5.4-mini", "gpt-5-codex"];
 const WRAPPERS: [&str; 4] = ["<environment_context>", "<user_instructions>", "# AGENTS.md", "<permissions"];
 
 /// Answers one request.
-pub(crate) fn answer(request: &Received) -> Reply {
-    let route = (request.host.as_str(), &request.method, request.path.as_str());
-    match route {
-        ("api.openai.com", &Method::GET, "/v1/models") => refusal(request).unwrap_or_else(models),
-        ("api.openai.com", &Method::POST, "/v1/responses") => refusal(request).unwrap_or_else(|| responses(request)),
-        // A WebSocket is asked for first; this makes Codex fall back to HTTP at once.
-        ("api.openai.com", &Method::GET, "/v1/responses") => error(426, "upgrade_required", "Use HTTP", None),
-        _ => error(404, "invalid_request_error", "Unknown request URL", None),
+pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
+    match request.host.as_str() {
+        "auth.openai.com" => match (&request.method, request.path.as_str()) {
+            (&Method::POST, "/oauth/token") => login::token(request, ledger),
+            (&Method::POST, "/oauth/revoke") => login::revoke(request, ledger),
+            _ => not_found(),
+        },
+        "chatgpt.com" => by_login(request, ledger),
+        _ => by_key(request),
     }
+}
+
+fn by_key(request: &Received) -> Reply {
+    match (&request.method, request.path.as_str()) {
+        (&Method::GET, "/v1/models") => refusal(request).unwrap_or_else(models),
+        (&Method::POST, "/v1/responses") => refusal(request).unwrap_or_else(|| responses(request)),
+        (&Method::GET, "/v1/responses") => no_websocket(),
+        _ => not_found(),
+    }
+}
+
+fn by_login(request: &Received, ledger: &Ledger) -> Reply {
+    let Some(path) = request.path.strip_prefix("/backend-api") else { return not_found() };
+    let holder = match holder(request, ledger) {
+        Ok(holder) => holder,
+        Err(refusal) => return *refusal,
+    };
+    match (&request.method, path) {
+        (&Method::GET, "/wham/accounts/check") => login::accounts_check(&holder),
+        (&Method::GET, "/wham/usage") => login::usage(),
+        (&Method::POST, "/codex/responses") => responses(request),
+        (&Method::GET, "/codex/responses") => no_websocket(),
+        _ => not_found(),
+    }
+}
+
+/// A WebSocket is asked for first; this makes Codex fall back to HTTP at once.
+fn no_websocket() -> Reply {
+    error(426, "upgrade_required", "Use HTTP", None)
+}
+
+fn not_found() -> Reply {
+    error(404, "invalid_request_error", "Unknown request URL", None)
 }
 
 fn refusal(request: &Received) -> Option<Reply> {

@@ -1,11 +1,16 @@
-//! Google's Generative Language API, as Gemini CLI uses it with an API key.
+//! Google's Generative Language API, as Gemini CLI uses it with an API key, and Code Assist, with a login.
 //!
 //! Source: the public API reference (generateContent, streamGenerateContent,
 //! models, `google.rpc.Status`), and what Gemini CLI 0.61.0 sends.
 
+mod assist;
+mod login;
+
 use crate::{
+    Ledger,
+    accounts::Holder,
     answer::{Answer, Fault, Question, without_tag},
-    proxy::Received,
+    received::Received,
     reply::{self, Reply, Script, Standing, data, json, standing, with_header},
 };
 use http::Method;
@@ -13,7 +18,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The hosts that are played here.
-pub(crate) const HOSTS: &[&str] = &["generativelanguage.googleapis.com"];
+pub(crate) const HOSTS: &[&str] = &[
+    "generativelanguage.googleapis.com",
+    "oauth2.googleapis.com",
+    "www.googleapis.com",
+    "cloudcode-pa.googleapis.com",
+];
+
+/// What Google says to whoever is not signed in.
+const UNAUTHENTICATED: &str = "Request had invalid authentication credentials. Expected OAuth 2 access token, \
+                               login cookie or other valid authentication credential.";
 
 /// What a key begins with that is accepted.
 const KEY: &str = "AIzaStandin";
@@ -26,16 +40,35 @@ const MODELS: [(&str, &str); 3] = [
 ];
 
 /// Answers one request.
-pub(crate) fn answer(request: &Received) -> Reply {
+pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
+    let with_holder = |tell: &dyn Fn(&Holder) -> Reply| match login::holder(request, ledger) {
+        Ok(holder) => tell(&holder),
+        Err(refusal) => *refusal,
+    };
+    match (request.host.as_str(), &request.method, request.path.as_str()) {
+        ("oauth2.googleapis.com", &Method::POST, "/token") => login::token(request, ledger),
+        ("oauth2.googleapis.com", &Method::POST, "/revoke") => login::revoke(request, ledger),
+        ("oauth2.googleapis.com", &Method::POST, "/tokeninfo") => login::token_info(request, ledger),
+        ("www.googleapis.com", &Method::GET, "/oauth2/v2/userinfo") => with_holder(&login::user_info),
+        ("cloudcode-pa.googleapis.com", &Method::POST, path) => match path.strip_prefix(assist::PATH) {
+            Some(method) => with_holder(&|holder| assist::answer(request, method, holder)),
+            None => not_found(),
+        },
+        ("generativelanguage.googleapis.com", _, _) => by_key(request),
+        _ => not_found(),
+    }
+}
+
+fn by_key(request: &Received) -> Reply {
     let Some(path) = request.path.strip_prefix("/v1beta/models") else { return not_found() };
     let call = path.strip_prefix('/').and_then(|path| path.split_once(':'));
     match (&request.method, path, call) {
         (&Method::GET, "", _) => refusal(request).unwrap_or_else(models),
         (&Method::POST, _, Some((model, "streamGenerateContent"))) => {
-            refusal(request).unwrap_or_else(|| generate(request, model, true))
+            refusal(request).unwrap_or_else(|| plain(request, model, true))
         }
         (&Method::POST, _, Some((model, "generateContent"))) => {
-            refusal(request).unwrap_or_else(|| generate(request, model, false))
+            refusal(request).unwrap_or_else(|| plain(request, model, false))
         }
         (&Method::POST, _, Some((_, "countTokens"))) => {
             refusal(request).unwrap_or_else(|| json(200, &json!({"totalTokens": 12})))
@@ -100,11 +133,30 @@ struct Turn {
     parts: Vec<Value>,
 }
 
-fn generate(request: &Received, model: &str, stream: bool) -> Reply {
-    let asked: GenerateRequest = match serde_json::from_slice(&request.body) {
-        Ok(asked) => asked,
-        Err(e) => return error(400, "INVALID_ARGUMENT", &e.to_string(), &[]),
-    };
+/// How an answer comes: by itself, or wrapped as Code Assist does.
+#[derive(Clone, Copy)]
+enum Shape {
+    Plain,
+    Wrapped,
+}
+
+impl Shape {
+    fn around(self, response: Value) -> Value {
+        match self {
+            Self::Plain => response,
+            Self::Wrapped => json!({"response": response, "traceId": "standin"}),
+        }
+    }
+}
+
+fn plain(request: &Received, model: &str, stream: bool) -> Reply {
+    match serde_json::from_slice(&request.body) {
+        Ok(asked) => generate(asked, model, stream, Shape::Plain),
+        Err(e) => error(400, "INVALID_ARGUMENT", &e.to_string(), &[]),
+    }
+}
+
+fn generate(asked: GenerateRequest, model: &str, stream: bool, shape: Shape) -> Reply {
     let mut question = question(&asked.contents);
     if let Some(refusal) = question.fault.and_then(fault_reply) {
         return refusal;
@@ -121,11 +173,11 @@ fn generate(request: &Received, model: &str, stream: bool) -> Reply {
     if stream {
         let last = parts.len().saturating_sub(1);
         let chunks = parts.into_iter().enumerate();
-        let chunks = chunks.map(|(n, part)| data(&response(model, &[part], n + 1, n == last))).collect();
+        let chunks = chunks.map(|(n, part)| data(&shape.around(response(model, &[part], n + 1, n == last)))).collect();
         Script { chunks, ..Script::default() }.play(question.fault)
     } else {
         let tokens = parts.len();
-        reply::whole(&response(model, &parts, tokens, true), question.fault)
+        reply::whole(&shape.around(response(model, &parts, tokens, true)), question.fault)
     }
 }
 
@@ -166,11 +218,7 @@ fn response(model: &str, parts: &[Value], tokens: usize, last: bool) -> Value {
 /// The answer that a fault asks for, if it is one that comes before any stream.
 fn fault_reply(fault: Fault) -> Option<Reply> {
     match fault {
-        Fault::Unauthorized => {
-            let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, \
-                           login cookie or other valid authentication credential.";
-            Some(error(401, "UNAUTHENTICATED", message, &[]))
-        }
+        Fault::Unauthorized => Some(error(401, "UNAUTHENTICATED", UNAUTHENTICATED, &[])),
         Fault::RateLimited => {
             let message = "Resource has been exhausted (e.g. check quota).";
             let retry = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"});

@@ -1,25 +1,36 @@
-//! A stand-in for each provider's API, over the real protocols, for tests and the demo.
+//! A stand-in for each provider's login and API, over the real protocols, for tests and the demo.
 //!
 //! ```text
 //!   tool or server ──CONNECT api.anthropic.com:443──► Standin ──TLS (a CA of its own)──► claude.rs
-//!                            api.openai.com, …                                           codex.rs
-//!                            generativelanguage.googleapis.com, …                        gemini.rs
+//!                            auth.openai.com, …                                          codex.rs
+//!                            oauth2.googleapis.com, …                                    gemini.rs
 //!                            any other host: 502                    every request ─────► record.rs
+//!   a script ────────POST /accounts/ada/claude/login, …───► control.rs ─► accounts.rs
 //! ```
 //!
 //! It is reached as any proxy with a private certificate authority is: there is
-//! no door for tests in what is tested. What it answers is in `answer.rs`.
+//! no door for tests in what is tested. What it answers is in `answer.rs`, who
+//! is signed in and for how long in `accounts.rs`.
 
+mod accounts;
 mod answer;
 mod authority;
 mod claude;
+mod clock;
 mod codex;
+mod control;
 mod gemini;
+mod provider;
 mod proxy;
+mod received;
 mod record;
 mod reply;
 
+pub use accounts::Account;
+use accounts::Ledger;
 use authority::Authority;
+pub use provider::{Provider, UnknownProvider};
+use proxy::Shared;
 use record::Log;
 pub use record::{MAX_BODY, MAX_RECORDS, Recorded, credential_id};
 use std::{
@@ -79,8 +90,7 @@ impl StandinError {
 /// A running stand-in. It ends when this is dropped.
 pub struct Standin {
     address: SocketAddr,
-    authority: Arc<Authority>,
-    log: Log,
+    shared: Shared,
     task: JoinHandle<()>,
     _temporary: Option<tempfile::TempDir>,
 }
@@ -102,8 +112,9 @@ impl Standin {
         let log = Log::open(options.dir.as_ref().map(|dir| dir.join("requests.jsonl")).as_deref())?;
         let listener = TcpListener::bind(options.listen).await.map_err(|e| StandinError::Listen(options.listen, e))?;
         let address = listener.local_addr().map_err(|e| StandinError::Listen(options.listen, e))?;
-        let task = tokio::spawn(proxy::serve(listener, authority.clone(), log.clone()));
-        Ok(Self { address, authority, log, task, _temporary: temporary })
+        let shared = Shared { authority, ledger: Ledger::default(), log };
+        let task = tokio::spawn(proxy::serve(listener, shared.clone()));
+        Ok(Self { address, shared, task, _temporary: temporary })
     }
 
     /// The proxy to be reached through: `http://127.0.0.1:PORT`.
@@ -118,23 +129,28 @@ impl Standin {
 
     /// The PEM file to trust. It goes when a stand-in without `dir` does.
     pub fn ca_file(&self) -> &Path {
-        self.authority.file()
+        self.shared.authority.file()
     }
 
     /// The content of [`Standin::ca_file`].
     pub fn ca_pem(&self) -> &str {
-        self.authority.pem()
+        self.shared.authority.pem()
+    }
+
+    /// The person of this name, who has an account at every provider.
+    pub fn account(&self, name: &str) -> Account {
+        Account::new(name, self.shared.ledger.clone())
     }
 
     /// Everything that reached it so far, oldest first, at most [`MAX_RECORDS`].
     /// A request is in here before its answer is sent.
     pub fn requests(&self) -> Vec<Recorded> {
-        self.log.all()
+        self.shared.log.all()
     }
 
     /// The first request that `wanted` takes, past or to come.
     pub async fn request(&self, wanted: impl Fn(&Recorded) -> bool) -> Recorded {
-        self.log.first(wanted).await
+        self.shared.log.first(wanted).await
     }
 
     /// Ends it and every connection through it.

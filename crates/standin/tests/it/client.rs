@@ -89,6 +89,18 @@ impl Client {
         sender.send_request(Request::from_parts(parts, body)).await.unwrap()
     }
 
+    /// Asks the proxy itself, as a script does, for JSON.
+    pub(crate) async fn plain(&self, method: &str, path: &str) -> serde_json::Value {
+        let stream = TcpStream::connect(self.proxy).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let answered =
+            read(sender.send_request(request(method, path, &[("host", "standin")], String::new())).await.unwrap())
+                .await;
+        assert_eq!(answered.status, 200, "{}", answered.text);
+        answered.json()
+    }
+
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answered {
         read(self.open(request).await).await
     }

@@ -5,6 +5,7 @@ mod claude;
 mod client;
 mod codex;
 mod gemini;
+mod logins;
 mod proxy;
 
 use client::{Answered, Client};

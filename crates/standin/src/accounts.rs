@@ -1,0 +1,95 @@
+//! People with accounts at the providers, and what a test may do to their logins.
+
+mod files;
+mod ledger;
+mod person;
+mod token;
+
+use crate::Provider;
+pub(crate) use files::{CLAUDE_SCOPES, GEMINI_SCOPE};
+pub(crate) use ledger::{Bad, Holder, Ledger, Scope, Tokens};
+pub(crate) use person::Person;
+use std::{collections::BTreeMap, time::Duration};
+pub(crate) use token::random;
+
+/// A person with an account at every provider: [`Standin::account`](crate::Standin::account).
+///
+/// Any number of them, by name. Who they are follows from the name: `ada` is
+/// `ada@example.test` in every stand-in. They have paid: claude `max`, codex `plus`, gemini `standard`.
+#[derive(Debug, Clone)]
+pub struct Account {
+    person: Person,
+    ledger: Ledger,
+}
+
+impl Account {
+    pub(crate) fn new(name: &str, ledger: Ledger) -> Self {
+        Self { person: Person::named(name), ledger }
+    }
+
+    /// Their address, the same at every provider.
+    pub fn email(&self) -> String {
+        self.person.email()
+    }
+
+    /// What the provider calls the account: `accountUuid`, `chatgpt_account_id`, Google's `sub`.
+    pub fn id(&self, provider: Provider) -> String {
+        match provider {
+            Provider::Claude => self.person.uuid("claude account"),
+            Provider::Codex => self.person.uuid("chatgpt account"),
+            Provider::Gemini => self.person.number("google"),
+        }
+    }
+
+    /// Signs in, and returns exactly the files that the provider's tool would
+    /// have written: their names below the tool's own folder (`.credentials.json`;
+    /// `auth.json`; `oauth_creds.json` and `google_accounts.json`).
+    ///
+    /// Every call is a login of its own. The same files given to two tools are one login in two copies.
+    pub fn login_files(&self, provider: Provider) -> BTreeMap<String, Vec<u8>> {
+        files::of(provider, &self.ledger.sign_in(&self.person, provider, None))
+    }
+
+    /// The same with an access token that lives this long: [`Duration::ZERO`] for one that has expired. What a
+    /// refresh then gives lives as usual.
+    pub fn login_files_for(&self, provider: Provider, lives: Duration) -> BTreeMap<String, Vec<u8>> {
+        files::of(provider, &self.ledger.sign_in(&self.person, provider, Some(lives)))
+    }
+
+    /// A token for a year as `claude setup-token` prints it: without a refresh token, for asking the model only.
+    pub fn setup_token(&self) -> String {
+        self.ledger.setup_token(&self.person).access
+    }
+
+    /// A code as the provider's sign-in page hands it to the tool, which redeems it once.
+    pub fn authorization_code(&self, provider: Provider) -> String {
+        self.ledger.code(&self.person, provider)
+    }
+
+    /// From now on, access tokens that this account gets live this long (claude: eight hours, codex: ten days,
+    /// gemini: an hour).
+    pub fn let_live(&self, provider: Provider, lives: Duration) {
+        self.ledger.let_live(&self.person, provider, lives);
+    }
+
+    /// All access tokens that this account has, setup tokens too, expire now, whatever the files say.
+    pub fn expire(&self, provider: Provider) {
+        self.ledger.expire(&self.person, provider);
+    }
+
+    /// All logins of this account are dead: refreshes are refused, and API calls are answered 401. The person may
+    /// sign in again.
+    pub fn revoke(&self, provider: Provider) {
+        self.ledger.revoke(&self.person, provider);
+    }
+
+    /// How often tokens of this account were refreshed.
+    pub fn refreshes(&self, provider: Provider) -> usize {
+        self.ledger.refreshed(&self.person, provider).0
+    }
+
+    /// How often a refresh was refused because its token had been used before: two copies of one login.
+    pub fn refresh_reuses(&self, provider: Provider) -> usize {
+        self.ledger.refreshed(&self.person, provider).1
+    }
+}

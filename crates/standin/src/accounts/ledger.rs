@@ -1,0 +1,266 @@
+//! Which tokens were given out, and what becomes of them.
+//!
+//! ```text
+//!   sign_in ─► Login ─┬─ refresh token ── refresh ──► used: refused from now on, and a new pair of tokens
+//!                     │                               (Google's is not: it stays, and only the access token is new)
+//!                     └─ access token ─── its time, or expire ──► expired
+//!   revoke ──► the login is dead: no refresh, and none of its access tokens is good
+//! ```
+
+use super::{person::Person, token};
+use crate::{Provider, clock};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// How long a setup token of claude's is good for: a year.
+const SETUP_TOKEN: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Every token that was given out, shared by all connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    logins: Vec<Login>,
+    access: HashMap<String, Access>,
+    refresh: HashMap<String, Refresh>,
+    codes: HashMap<String, (Person, Provider)>,
+    accounts: HashMap<(String, Provider), Tally>,
+}
+
+/// One sign-in of one person. Signing in again is another one.
+#[derive(Debug)]
+struct Login {
+    person: Person,
+    provider: Provider,
+    scope: Scope,
+    revoked: bool,
+}
+
+#[derive(Debug)]
+struct Access {
+    login: usize,
+    expires: Timestamp,
+}
+
+#[derive(Debug)]
+struct Refresh {
+    login: usize,
+    used: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    lives: Option<Duration>,
+    refreshes: usize,
+    reuses: usize,
+}
+
+/// What a token is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything that a login is.
+    Login,
+    /// Asking the model, and nothing else: a setup token.
+    Inference,
+}
+
+/// What a sign-in or a refresh gives.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    pub(crate) person: Person,
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    pub(crate) id: Option<String>,
+    pub(crate) issued: Timestamp,
+    pub(crate) expires: Timestamp,
+}
+
+impl Tokens {
+    /// Seconds from issue to expiry.
+    pub(crate) fn expires_in(&self) -> i64 {
+        self.expires.as_second() - self.issued.as_second()
+    }
+}
+
+/// Whose a good access token is.
+#[derive(Debug, Clone)]
+pub(crate) struct Holder {
+    pub(crate) person: Person,
+    pub(crate) scope: Scope,
+    pub(crate) expires: Timestamp,
+}
+
+/// Why a token is none, or none any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// Never given out by this provider.
+    Unknown,
+    /// A refresh token that was used before.
+    Used,
+    /// An access token whose time is over.
+    Expired,
+    /// Its login was revoked.
+    Revoked,
+}
+
+impl Ledger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Signs in. The first access token lives as long as said, or as the account's do.
+    pub(crate) fn sign_in(&self, person: &Person, provider: Provider, lives: Option<Duration>) -> Tokens {
+        let mut state = self.state();
+        let login = state.open(person, provider, Scope::Login);
+        let lives = lives.unwrap_or_else(|| state.lives(person, provider));
+        let refresh = token::refresh(provider);
+        state.refresh.insert(refresh.clone(), Refresh { login, used: false });
+        state.issue(login, refresh, lives)
+    }
+
+    /// What the provider's sign-in page would have handed to the tool.
+    pub(crate) fn code(&self, person: &Person, provider: Provider) -> String {
+        let code = format!("code-standin-{}", token::random());
+        self.state().codes.insert(code.clone(), (person.clone(), provider));
+        code
+    }
+
+    /// Signs in with a code, which works once.
+    pub(crate) fn redeem(&self, provider: Provider, code: &str) -> Option<Tokens> {
+        let found = self.state().codes.remove(code).filter(|(_, of)| *of == provider);
+        found.map(|(person, _)| self.sign_in(&person, provider, None))
+    }
+
+    /// A token for a year that cannot be refreshed.
+    pub(crate) fn setup_token(&self, person: &Person) -> Tokens {
+        let mut state = self.state();
+        let login = state.open(person, Provider::Claude, Scope::Inference);
+        state.issue(login, String::new(), SETUP_TOKEN)
+    }
+
+    /// New tokens for a refresh token.
+    pub(crate) fn refresh(&self, provider: Provider, token: &str) -> Result<Tokens, Bad> {
+        let mut state = self.state();
+        let known = state.refresh.get(token).map(|refresh| (refresh.login, refresh.used));
+        let Some((login, used)) = known.filter(|(login, _)| state.logins[*login].provider == provider) else {
+            return Err(Bad::Unknown);
+        };
+        let Login { person, revoked, .. } = &state.logins[login];
+        let (person, revoked) = (person.clone(), *revoked);
+        if used {
+            state.tally(&person, provider).reuses += 1;
+            return Err(Bad::Used);
+        }
+        if revoked {
+            return Err(Bad::Revoked);
+        }
+        let next = match provider {
+            Provider::Claude | Provider::Codex => token::refresh(provider),
+            Provider::Gemini => token.to_owned(),
+        };
+        if next != token {
+            state.refresh.insert(token.to_owned(), Refresh { login, used: true });
+            state.refresh.insert(next.clone(), Refresh { login, used: false });
+        }
+        state.tally(&person, provider).refreshes += 1;
+        let lives = state.lives(&person, provider);
+        Ok(state.issue(login, next, lives))
+    }
+
+    /// Whose this access token is.
+    pub(crate) fn holder(&self, provider: Provider, token: &str) -> Result<Holder, Bad> {
+        let state = self.state();
+        let access = state.access.get(token).ok_or(Bad::Unknown)?;
+        let login = &state.logins[access.login];
+        if login.provider != provider {
+            Err(Bad::Unknown)
+        } else if login.revoked {
+            Err(Bad::Revoked)
+        } else if access.expires <= clock::now() {
+            Err(Bad::Expired)
+        } else {
+            Ok(Holder { person: login.person.clone(), scope: login.scope, expires: access.expires })
+        }
+    }
+
+    /// The login of this token, of either kind, is dead from now on: what a tool's own logout asks for.
+    pub(crate) fn give_back(&self, token: &str) {
+        let mut state = self.state();
+        let login = state.access.get(token).map(|a| a.login).or_else(|| state.refresh.get(token).map(|r| r.login));
+        if let Some(login) = login {
+            state.logins[login].revoked = true;
+        }
+    }
+
+    /// Every login of the account is dead from now on.
+    pub(crate) fn revoke(&self, person: &Person, provider: Provider) {
+        for login in &mut self.state().logins {
+            login.revoked |= login.is_of(person, provider);
+        }
+    }
+
+    /// Every access token of the account expires now.
+    pub(crate) fn expire(&self, person: &Person, provider: Provider) {
+        let now = clock::now();
+        let State { logins, access, .. } = &mut *self.state();
+        for access in access.values_mut().filter(|access| logins[access.login].is_of(person, provider)) {
+            access.expires = access.expires.min(now);
+        }
+    }
+
+    /// From now on the account's access tokens live this long.
+    pub(crate) fn let_live(&self, person: &Person, provider: Provider, lives: Duration) {
+        self.state().tally(person, provider).lives = Some(lives);
+    }
+
+    /// How often the account's tokens were refreshed, and how often that was refused because the token was used.
+    pub(crate) fn refreshed(&self, person: &Person, provider: Provider) -> (usize, usize) {
+        let mut state = self.state();
+        let tally = state.tally(person, provider);
+        (tally.refreshes, tally.reuses)
+    }
+}
+
+impl State {
+    fn open(&mut self, person: &Person, provider: Provider, scope: Scope) -> usize {
+        self.logins.push(Login { person: person.clone(), provider, scope, revoked: false });
+        self.logins.len() - 1
+    }
+
+    fn issue(&mut self, login: usize, refresh: String, lives: Duration) -> Tokens {
+        let Login { person, provider, .. } = &self.logins[login];
+        let issued = clock::now();
+        let expires = SignedDuration::try_from(lives).ok().and_then(|lives| issued.checked_add(lives).ok());
+        let expires = expires.unwrap_or(Timestamp::MAX);
+        let access = token::access(*provider, person, issued, expires);
+        let id = token::id(*provider, person, issued);
+        let tokens = Tokens { person: person.clone(), access, refresh, id, issued, expires };
+        self.access.insert(tokens.access.clone(), Access { login, expires });
+        tokens
+    }
+
+    fn tally(&mut self, person: &Person, provider: Provider) -> &mut Tally {
+        self.accounts.entry((person.name.clone(), provider)).or_default()
+    }
+
+    fn lives(&mut self, person: &Person, provider: Provider) -> Duration {
+        // What the providers themselves say.
+        let usual = Duration::from_secs(match provider {
+            Provider::Claude => 8 * 3600,
+            Provider::Codex => 10 * 24 * 3600,
+            Provider::Gemini => 3599,
+        });
+        self.tally(person, provider).lives.unwrap_or(usual)
+    }
+}
+
+impl Login {
+    fn is_of(&self, person: &Person, provider: Provider) -> bool {
+        self.person.name == person.name && self.provider == provider
+    }
+}
