@@ -47,10 +47,10 @@ soak: image ## What is too heavy for every day: ignored tests, many more random 
 	@scripts/setup test
 	PROPTEST_CASES=20000 scripts/test -- --include-ignored
 
-bench: image ## Polydev against the bare tool; the figures go to bench/
+bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory); the figures go to bench/
 	@# In a mount namespace of its own: what it mounts goes with it, however it ends.
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes unshare --mount' \
-		cargo bench --package polydev-server --bench road
+		cargo bench --package polydev-server --bench figures -- $(PARTS)
 
 lint: lint-fast ## Everything that can be said of the code without running it
 	@scripts/setup lint
