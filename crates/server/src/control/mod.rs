@@ -188,6 +188,8 @@ impl Runs {
 
     /// Deletes a run that is over. `false`: it is not, or there is none.
     pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
+        // A run may have a million events: deleted in one go, they would hold up everybody's for seconds.
+        self.0.store.empty_run(id).await?;
         let Some(owner) = self.0.store.delete_run(id).await? else { return Ok(false) };
         // Who reads it still finds nothing more.
         self.0.hub.notify(id, i64::MAX);

@@ -45,7 +45,6 @@ impl Runs {
                     break;
                 }
                 for run in old {
-                    store.empty_run(&run).await?;
                     self.delete(&run).await?;
                     runs += 1;
                 }
