@@ -41,7 +41,7 @@ pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
         ("api.anthropic.com", &Method::GET, "/api/oauth/claude_cli/roles") => {
             return about_the_holder(request, ledger, login::roles);
         }
-        ("api.anthropic.com", &Method::GET, "/v1/models")
+        ("api.anthropic.com", &Method::GET, "/v1/models" | "/v1/mcp_servers")
         | ("api.anthropic.com", &Method::POST, "/v1/messages" | "/v1/messages/count_tokens") => {
             refusal(request, ledger)
         }
@@ -50,6 +50,8 @@ pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
     match (refused, request.path.as_str()) {
         (Some(refusal), _) => refusal,
         (None, "/v1/models") => models(),
+        // A login's own servers: there are none.
+        (None, "/v1/mcp_servers") => json(200, &json!({"data": [], "has_more": false, "next_page": null})),
         (None, "/v1/messages/count_tokens") => json(200, &json!({"input_tokens": 12})),
         (None, _) => messages(request),
     }

@@ -82,9 +82,12 @@ pub(super) fn holder(request: &Received, ledger: &Ledger) -> Result<Holder, Box<
 /// `GET /backend-api/wham/accounts/check`.
 pub(super) fn accounts_check(holder: &Holder) -> Reply {
     let id = holder.person.uuid("chatgpt account");
+    // Where the account's workspace is served: without it, no request for an answer is made.
     let account = json!({
         "id": id, "name": null, "plan_type": "plus", "structure": "personal", "profile_picture_url": null,
-        "account_user_role": "account-owner", "is_deactivated": false,
+        "is_deactivated": false, "can_access_with_session": true, "sso_connection_name": null,
+        "is_fedramp_compliant_workspace": false, "workspace_backend_origin": "https://chatgpt.com",
+        "account_routing_override": "NO_CONSTRAINT",
     });
     json(200, &json!({"accounts": [account], "account_ordering": [id], "default_account_id": id}))
 }

@@ -245,6 +245,9 @@ async fn each_provider_says_who_is_signed_in() {
         assert_eq!(roles["organization_role"], "admin");
         let check = get("https://chatgpt.com/backend-api/wham/accounts/check", token(Provider::Codex)).await;
         assert_eq!(check["accounts"][0]["id"], account.id(Provider::Codex));
+        // Without these two, the tool never asks for an answer.
+        assert_eq!(check["accounts"][0]["workspace_backend_origin"], "https://chatgpt.com");
+        assert_eq!(check["accounts"][0]["account_routing_override"], "NO_CONSTRAINT");
         let user = get("https://www.googleapis.com/oauth2/v2/userinfo", token(Provider::Gemini)).await;
         assert_eq!((&user["email"], &user["id"]), (&json!(account.email()), &json!(account.id(Provider::Gemini))));
     }
