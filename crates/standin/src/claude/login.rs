@@ -78,7 +78,7 @@ pub(super) fn roles(holder: &Holder) -> Reply {
 pub(super) fn holder(request: &Received, token: &str, ledger: &Ledger) -> Result<Holder, Box<Reply>> {
     let refused = |message| Err(Box::new(error(401, "authentication_error", message)));
     match ledger.holder(Provider::Claude, token) {
-        Ok(_) if request.path.starts_with("/v1/") && !allows_oauth(request) => {
+        Ok(_) if needs_beta(request) && !allows_oauth(request) => {
             refused("OAuth authentication is currently not supported.")
         }
         Ok(holder) if holder.scope == Scope::Inference && request.path.starts_with("/api/oauth/") => {
@@ -92,6 +92,11 @@ pub(super) fn holder(request: &Received, token: &str, ledger: &Ledger) -> Result
         Err(Bad::Revoked) => refused("OAuth access token has been revoked. Please obtain a new token."),
         Err(Bad::Unknown | Bad::Used) => refused("Invalid bearer token"),
     }
+}
+
+/// The API proper. What is a login's own anyway, such as `/v1/mcp_servers`, has betas of its own.
+fn needs_beta(request: &Received) -> bool {
+    request.path.starts_with("/v1/messages") || request.path == "/v1/models"
 }
 
 fn allows_oauth(request: &Received) -> bool {
