@@ -5,7 +5,7 @@ use axum::http::Method;
 use utoipa::openapi::{
     Content, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, Responses,
     path::{Operation, ParameterBuilder, ParameterIn},
-    schema::Type,
+    schema::{Schema, Type},
 };
 
 /// The same document, whole.
@@ -27,11 +27,29 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
             if idempotency::applies(&method, path) {
                 done_once(operation);
             }
+            operation.responses.responses.values_mut().for_each(frames);
             refusal(&mut operation.responses, "421", "The request names a host that is not this server's");
             refusal(&mut operation.responses, "500", "A fault of the server");
         }
     }
     document
+}
+
+/// What a stream's response says is the `data` of its events: in OpenAPI 3.1 the schema of a stream is that of an
+/// event as it is framed.
+fn frames(response: &mut RefOr<Response>) {
+    let RefOr::T(response) = response else { return };
+    let Some(RefOr::T(stream)) = response.content.get_mut("text/event-stream") else { return };
+    let text = |description: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+    let data =
+        text("The event, on one line").content_media_type("application/json").content_schema(stream.schema.take());
+    let frame = ObjectBuilder::new()
+        .property("id", text("The event's number, where it has one"))
+        .property("event", text("The event's type"))
+        .property("data", data)
+        .required("event")
+        .required("data");
+    stream.schema = Some(RefOr::T(Schema::Object(frame.build())));
 }
 
 /// What an endpoint takes and answers that heeds `Idempotency-Key`.
