@@ -5,6 +5,7 @@
 //! | `GET /accounts/NAME/PROVIDER` | `{email, id, refreshes, refresh_reuses}` |
 //! | `POST /accounts/NAME/PROVIDER/login[?lives=SECONDS]` | signs in: `{files: {name: text}}` |
 //! | `POST /accounts/NAME/PROVIDER/expire`, `…/revoke` | |
+//! | `POST /accounts/NAME/PROVIDER/code` | what a sign-in page hands to the tool: `{code}` |
 //! | `POST /accounts/NAME/claude/setup-token` | `{token}` |
 
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) fn answer<B>(request: &Request<B>, ledger: &Ledger) -> Option<Reply> 
                 files.iter().map(|(name, bytes)| (name, String::from_utf8_lossy(bytes))).collect();
             json(200, &json!({"files": files}))
         }
+        (&Method::POST, Some("code"), _) => json(200, &json!({"code": account.authorization_code(provider)})),
         (&Method::POST, Some("expire"), _) => {
             account.expire(provider);
             done()

@@ -60,7 +60,7 @@ fn claude(tokens: &Tokens) -> Vec<u8> {
         refresh_token_expires_at: tokens.issued.as_millisecond() + CLAUDE_REFRESH_MS,
         scopes: CLAUDE_SCOPES,
         subscription_type: "max",
-        subscription_type_source: "profile",
+        subscription_type_source: "sign_in",
         rate_limit_tier: "default_claude_max_5x",
         account_uuid: tokens.person.uuid("claude account"),
         organization_uuid: tokens.person.uuid("claude organization"),
