@@ -3,7 +3,7 @@
 use crate::{
     cli::output::CliError,
     config::Config,
-    control::{Rules, Runs},
+    control::{Rules, Runs, WaysOut},
     domain::connections,
     store::{Alone, Store, StoreError},
     vault::Vault,
@@ -125,10 +125,9 @@ pub async fn parts(config: &Arc<Config>) -> Result<Parts, CliError> {
     let vault = Arc::new(connections::open_vault(&store, &config.vault.key).await.map_err(CliError::from_chain)?);
     let driver = driver(config).await?;
     let images = ImageStore::open(&config.image.dir);
-    let gateway = gateway(config)?;
-    let rules = rules(config)?;
     let outside = outside(config)?;
-    let runs = Runs::new(config.clone(), store.clone(), vault.clone(), driver, images, gateway, rules);
+    let ways = WaysOut { gateway: gateway(config)?, rules: rules(config)?, client: outside.clone() };
+    let runs = Runs::new(config.clone(), store.clone(), vault.clone(), driver, images, ways);
     Ok(Parts { store, vault, runs, outside })
 }
 

@@ -244,7 +244,7 @@ async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> 
     match verify::verify(&app.outside, provider, &opened.credential).await {
         Ok(_) => {}
         Err(failure) if failure.code == Code::NeedsReconnect => {
-            connections::mark_needs_reconnect(&app.store, &who.user_id, name, opened.version, &failure)
+            connections::mark_needs_reconnect(&app.store, &who.user_id, name, opened.connection.version, &failure)
                 .await
                 .map_err(ApiError::internal)?;
             app.runs.hub().changed(&who.user_id, Change::connection(name));

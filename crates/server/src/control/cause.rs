@@ -35,7 +35,7 @@ pub(super) async fn name(
     end: Result<(), Stop>,
 ) -> Result<(), Stop> {
     let out_of_memory = match &end {
-        Err(Stop::Stopped | Stop::NotBegun) => return end,
+        Err(Stop::Stopped | Stop::NotBegun(_)) => return end,
         Ok(()) | Err(Stop::Failed(_)) => inner.driver.out_of_memory(sandbox.id()).await.unwrap_or(false),
     };
     match end {

@@ -15,6 +15,7 @@ mod console;
 mod converse;
 mod disk;
 mod hub;
+mod login;
 mod outputs;
 pub mod plan;
 mod pool;
@@ -58,6 +59,9 @@ use std::{
 use tokio::{sync::Notify, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Why a run of an earlier server is put back.
+const UNBEGUN: &str = "the server was stopped before the tool was started: the run begins anew";
+
 /// Where runs are accepted, followed and cancelled. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Runs(Arc<Inner>);
@@ -70,8 +74,7 @@ pub struct Inner {
     vault: Arc<Vault>,
     driver: Arc<dyn Driver>,
     images: ImageStore,
-    gateway: Gateway,
-    rules: Rules,
+    ways: WaysOut,
     hub: Hub,
     poke: Notify,
     /// The runs that a task works on.
@@ -81,6 +84,17 @@ pub struct Inner {
     /// Nothing new is accepted or started.
     draining: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// Every way to the network.
+#[derive(Debug)]
+pub struct WaysOut {
+    /// The sandboxes'.
+    pub gateway: Gateway,
+    /// What they may reach.
+    pub rules: Rules,
+    /// The server's own, to providers.
+    pub client: reqwest::Client,
 }
 
 /// What the operator allows and denies beside a provider's own hosts.
@@ -111,8 +125,7 @@ impl Runs {
         vault: Arc<Vault>,
         driver: Arc<dyn Driver>,
         images: ImageStore,
-        gateway: Gateway,
-        rules: Rules,
+        ways: WaysOut,
     ) -> Self {
         Self(Arc::new(Inner {
             config,
@@ -120,8 +133,7 @@ impl Runs {
             vault,
             driver,
             images,
-            gateway,
-            rules,
+            ways,
             hub: Hub::default(),
             poke: Notify::new(),
             live: Mutex::default(),
@@ -272,8 +284,8 @@ impl Inner {
     fn policy(&self, hosts: &[&str]) -> Policy {
         let own = hosts.iter().filter_map(|host| host.parse().ok());
         Policy {
-            allow: own.chain(self.rules.allow.iter().cloned()).collect(),
-            deny: self.rules.deny.clone(),
+            allow: own.chain(self.ways.rules.allow.iter().cloned()).collect(),
+            deny: self.ways.rules.deny.clone(),
             ports: vec![443],
         }
     }
@@ -288,11 +300,10 @@ impl Inner {
     }
 
     /// Puts a run back into the queue, whose tool was not started.
-    async fn put_back(&self, run: &str) -> Result<(), StoreError> {
-        let text = "the server was stopped before the tool was started: the run begins anew".to_owned();
-        let why = EventBody::Log { level: LogLevel::Warn, text };
+    async fn put_back(&self, run: &str, why: &str) -> Result<(), StoreError> {
+        let why = EventBody::Log { level: LogLevel::Info, text: why.to_owned() };
         if let Some(seq) = self.store.requeue_run(run, &why, time::now_ms()).await? {
-            tracing::info!(run, "a run of an earlier server begins anew");
+            tracing::info!(run, "a run is put back into the queue");
             self.hub.notify(run, seq);
             self.tell_owner(run).await;
             self.poke.notify_one();

@@ -11,7 +11,13 @@ mod warm;
 
 pub use warm::{Parked, Warm};
 
-use crate::{domain::run::Status, store::runs::OpenRun};
+use crate::{
+    domain::{
+        lease::{self, Login},
+        run::Status,
+    },
+    store::runs::OpenRun,
+};
 use polydev_sandbox::{Observed, Phase, SandboxId};
 use std::collections::{HashMap, HashSet};
 
@@ -33,6 +39,42 @@ pub struct Seen<'a> {
     pub draining: bool,
     /// The sandboxes that are made ahead, as they were before the driver was asked.
     pub warm: &'a Warm,
+    /// The logins of people whose runs wait, and who uses them.
+    pub logins: Logins,
+}
+
+/// Logins by person and provider, each with how long before its end its tool refreshes it; and the time of the pass.
+/// Times are Unix milliseconds.
+#[derive(Debug, Clone, Default)]
+pub struct Logins {
+    /// When the pass looks.
+    pub now: i64,
+    /// The logins.
+    pub of: HashMap<(String, String), (Login, i64)>,
+}
+
+impl Logins {
+    /// Whether a run can have the lease that it needs. A credential that is no login needs none.
+    fn has_room(&self, run: &OpenRun) -> bool {
+        self.needed(run).is_none_or(|(login, kind)| login.has_room(kind))
+    }
+
+    fn needed(&self, run: &OpenRun) -> Option<(&Login, lease::Kind)> {
+        if self.of.is_empty() {
+            return None;
+        }
+        let (login, early_ms) = self.of.get(&(run.user_id.clone(), run.provider.clone()))?;
+        Some((login, lease::needed(login.fresh_until, *early_ms, run.timeout_s, self.now)))
+    }
+
+    /// Counts a run that begins: its lease may not be taken yet.
+    fn take(&mut self, run: &OpenRun) {
+        if let Some((_, kind)) = self.needed(run)
+            && let Some((login, _)) = self.of.get_mut(&(run.user_id.clone(), run.provider.clone()))
+        {
+            login.take(kind);
+        }
+    }
 }
 
 /// What to do.
@@ -75,11 +117,15 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     }
     let mut running_of: HashMap<&str, usize> = HashMap::new();
     let mut waiting: Vec<&OpenRun> = Vec::new();
+    let mut logins = seen.logins.clone();
     for run in seen.open {
         let live = seen.live.contains_key(&run.id);
         match run.status {
             _ if live => {
                 *running_of.entry(&run.user_id).or_default() += 1;
+                if !run.began {
+                    logins.take(run);
+                }
                 if run.cancelled {
                     actions.push(Action::Stop(run.id.clone()));
                 }
@@ -99,13 +145,15 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     }
     let places = if seen.draining { 0 } else { seen.capacity.saturating_sub(seen.live.len() + adoptable.len()) };
     for _ in 0..places {
-        // The first of the least: `min_by_key` keeps the oldest among equals.
+        // The first of the least: `min_by_key` keeps the oldest among equals. Who waits for a login waits for nothing else.
         let next = waiting
             .iter()
             .enumerate()
+            .filter(|(_, run)| logins.has_room(run))
             .min_by_key(|(_, run)| running_of.get(run.user_id.as_str()).copied().unwrap_or(0));
         let Some(at) = next.map(|(at, _)| at) else { break };
         let run = waiting.remove(at);
+        logins.take(run);
         *running_of.entry(&run.user_id).or_default() += 1;
         actions.push(Action::Start(run.id.clone()));
     }
@@ -130,6 +178,8 @@ mod tests {
         OpenRun {
             id: id.into(),
             user_id: user.into(),
+            provider: "claude".into(),
+            timeout_s: 60,
             status,
             cancelled,
             sandbox_id: None,
@@ -156,6 +206,7 @@ mod tests {
             capacity: 2,
             draining: false,
             warm: &Warm::default(),
+            logins: Logins::default(),
         });
         assert_eq!(actions, [Action::Start("b".into())]);
     }
@@ -175,6 +226,7 @@ mod tests {
             capacity: 4,
             draining: false,
             warm: &Warm::default(),
+            logins: Logins::default(),
         });
         assert_eq!(
             actions,
@@ -215,6 +267,7 @@ mod tests {
             capacity: 1,
             draining: false,
             warm: &Warm::default(),
+            logins: Logins::default(),
         };
         assert_eq!(
             plan(&seen),
@@ -230,6 +283,47 @@ mod tests {
                 Action::EndCancelled("cancelled".into()),
             ]
         );
+    }
+
+    #[test]
+    fn who_may_refresh_a_login_has_it_alone_and_delays_nobody_else() {
+        let key = ("u".to_owned(), "claude".to_owned());
+        let logins = |fresh_until| {
+            let login = Login { user_id: key.0.clone(), provider: key.1.clone(), fresh_until, ..Login::default() };
+            Logins { now: 0, of: HashMap::from([(key.clone(), (login, 1000))]) }
+        };
+        let open: Vec<OpenRun> = [("a", "u"), ("b", "u"), ("c", "other"), ("d", "u")]
+            .map(|(id, user)| run(id, user, Status::Queued, false))
+            .into();
+        let started = |logins: Logins| -> Vec<Action> {
+            let warm = Warm::default();
+            let (live, observed) = (HashMap::new(), []);
+            let (open, observed) = (&open[..], &observed[..]);
+            plan(&Seen { open, observed, live: &live, capacity: 9, draining: false, warm: &warm, logins })
+        };
+        let start = |ids: &[&str]| ids.iter().map(|id| Action::Start((*id).into())).collect::<Vec<_>>();
+        // Each may take a minute, and the tool is a second early.
+        assert_eq!(started(logins(61_001)), start(&["a", "c", "b", "d"]), "they share what stays fresh");
+        assert_eq!(started(logins(61_000)), start(&["a", "c"]), "one has it alone; the others wait");
+        let mut taken = logins(61_001);
+        taken.of.get_mut(&key).unwrap().0.exclusive = 1;
+        assert_eq!(started(taken), start(&["c"]));
+        // One that begins counts, though its lease is not taken yet.
+        let live = HashMap::from([("a".to_owned(), sandbox(0))]);
+        let warm = Warm::default();
+        let seen = Seen {
+            open: &open,
+            observed: &[],
+            live: &live,
+            capacity: 9,
+            draining: false,
+            warm: &warm,
+            logins: logins(61_000),
+        };
+        assert_eq!(plan(&seen), start(&["c"]));
+        let mut shared = logins(61_000);
+        shared.of.get_mut(&key).unwrap().0.shared = 1;
+        assert_eq!(started(shared), start(&["c"]));
     }
 
     proptest! {
@@ -252,7 +346,7 @@ mod tests {
                 OpenRun { sandbox_id, began: *running && *began, ..run(&id, &user.to_string(), status, *cancelled) }
             }).collect();
             let observed: Vec<Observed> = observed.into_iter().map(|n| Observed { id: sandbox(n), phase: Phase::Running }).collect();
-            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &Warm::default() });
+            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &Warm::default(), logins: Logins::default() });
             let started: Vec<&String> = actions.iter().filter_map(|a| match a { Action::Start(id) => Some(id), _ => None }).collect();
             let adopted: Vec<&SandboxId> = actions.iter().filter_map(|a| match a { Action::Adopt(_, id) => Some(id), _ => None }).collect();
             prop_assert!(started.is_empty() || started.len() + live.len() + adopted.len() <= capacity);

@@ -3,17 +3,18 @@
 use super::{
     Inner,
     converse::LINE_MAX,
-    fault, image, no_connection,
-    run::{JOB, destroy, lost},
+    fault, image, login, no_connection,
+    run::{JOB, Stop, destroy, lost},
 };
 use crate::{
     domain::{
-        connections,
+        connections::{self, Opened},
         failure::{Code, Failure},
+        lease::Kind,
         run::Run,
         time,
     },
-    providers::{HomeFile, Invocation, Prompt, Provider},
+    providers::{Credential, HomeFile, Invocation, Prompt, Provider},
 };
 use polydev_sandbox::{
     DriverError, Guest, Priority, Sandbox, SandboxSpec, StartError, StartFault, Stream,
@@ -92,9 +93,37 @@ pub(super) async fn invocation(
     provider: &'static dyn Provider,
     prompt: &Prompt,
 ) -> Result<(Invocation, i64), Failure> {
+    let Opened { credential, connection } = open(inner, run, provider).await?;
+    Ok((provider.invoke(&credential, prompt)?, connection.version))
+}
+
+/// The same for a run that begins: it takes the lease that it needs, and of a login that it shares, it gets a copy
+/// that cannot be refreshed.
+pub(super) async fn leased_invocation(
+    inner: &Inner,
+    run: &Run,
+    provider: &'static dyn Provider,
+    prompt: &Prompt,
+) -> Result<(Invocation, i64), Stop> {
+    let mut opened = open(inner, run, provider).await?;
+    let version = opened.connection.version;
+    if let Some(kind) = login::needed(provider, &opened, run) {
+        let of = (run.user_id.as_str(), run.provider.as_str());
+        if !inner.store.take_lease(&run.id, of, version, kind, time::now_ms()).await.map_err(fault)? {
+            return Err(Stop::NotBegun("another run has the login alone: this one waits for it"));
+        }
+        if let (Kind::Shared, Credential::Login(login)) = (kind, &opened.credential)
+            && let Some(lent) = provider.sign_in().lent(login)
+        {
+            opened.credential = Credential::Login(lent);
+        }
+    }
+    Ok((provider.invoke(&opened.credential, prompt)?, version))
+}
+
+async fn open(inner: &Inner, run: &Run, provider: &'static dyn Provider) -> Result<Opened, Failure> {
     let opened = connections::open(&inner.store, &inner.vault, &run.user_id, &run.provider).await;
-    let opened = opened.map_err(|error| no_connection(error, provider))?;
-    Ok((provider.invoke(&opened.credential, prompt)?, opened.version))
+    opened.map_err(|error| no_connection(error, provider))
 }
 
 /// Puts the home of the tool and the files of the run in their places.

@@ -1,7 +1,7 @@
 //! One pass of the reconciler: look, plan, act.
 
 use super::{
-    Live, Runs, console,
+    Live, Runs, UNBEGUN, console, login,
     plan::{Action, Seen, plan},
     run::{self, Begin},
 };
@@ -25,6 +25,7 @@ impl Runs {
         // and if that task has ended since, to destroy it again does nothing.
         let observed = inner.driver.observe().await?;
         let open = inner.store.open_runs().await?;
+        let logins = login::of_waiting(inner, &open).await?;
         let actions = {
             let live = inner.live().iter().map(|(run, live)| (run.clone(), live.sandbox.clone())).collect();
             plan(&Seen {
@@ -34,13 +35,14 @@ impl Runs {
                 capacity: inner.config.runs.max_concurrent as usize,
                 draining: inner.draining.is_cancelled(),
                 warm: &warm,
+                logins,
             })
         };
         for action in actions {
             match action {
                 Action::Start(run) => self.start(run, None),
                 Action::Adopt(run, sandbox) => self.start(run, Some(sandbox)),
-                Action::PutBack(run) => inner.put_back(&run).await?,
+                Action::PutBack(run) => inner.put_back(&run, UNBEGUN).await?,
                 Action::Stop(run) => {
                     if let Some(live) = inner.live().get(&run) {
                         live.stop.cancel();

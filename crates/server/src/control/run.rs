@@ -11,9 +11,9 @@
 //! ```
 
 use super::{
-    Inner, cause, chain, console,
+    Inner, UNBEGUN, cause, chain, console,
     converse::{Tool, converse},
-    fault, outputs, prepare, progress,
+    fault, login, outputs, prepare, progress,
     say::Say,
 };
 use crate::{
@@ -86,6 +86,10 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         },
     };
     let result = cause::name(inner, &run, &sandbox, &said, result).await;
+    if let (Some(provider), Some(guest)) = (providers::by_name(&run.provider), sandbox.guest()) {
+        // However it ended: the tool may have refreshed its login, and the old one is used up.
+        login::settle(inner, &run, provider, guest).await;
+    }
     let Said { text, usage, version, stderr, traffic, .. } = said;
     let end = match result {
         Ok(()) => End::Completed { text, usage },
@@ -95,9 +99,9 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
                 .hint("Run it again."),
         },
         Err(Stop::Stopped) => End::Cancelled,
-        Err(Stop::NotBegun) => {
+        Err(Stop::NotBegun(why)) => {
             destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
-            if let Err(error) = inner.put_back(&run.id).await {
+            if let Err(error) = inner.put_back(&run.id, why).await {
                 tracing::error!(run = run.id, %error, "a run could not be put back; the next pass does it");
             }
             return;
@@ -151,9 +155,12 @@ async fn finish(inner: &Inner, run: &str, end: &End) {
 pub(super) enum Stop {
     Stopped,
     Failed(Failure),
-    /// It was adopted, and its tool had not been started.
-    NotBegun,
+    /// Its tool was not started, and it is to begin anew: why.
+    NotBegun(&'static str),
 }
+
+/// An adopted run without a tool.
+const NOT_BEGUN: Stop = Stop::NotBegun(UNBEGUN);
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
@@ -227,8 +234,10 @@ async fn fresh(
         return Err(Stop::Stopped);
     }
     inner.hub.changed(&run.user_id, Change::run(&run.id));
-    let (guest, (invocation, version)) =
-        tokio::try_join!(prepare::sandbox(inner, run, sandbox), prepare::invocation(inner, run, provider, prompt))?;
+    let (guest, (invocation, version)) = tokio::try_join!(
+        async { Ok(prepare::sandbox(inner, run, sandbox).await?) },
+        prepare::leased_invocation(inner, run, provider, prompt)
+    )?;
     said.version = Some(version);
     let way_out = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
@@ -238,7 +247,7 @@ async fn fresh(
     begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
     inner.started(&run.id);
     let tool = Tool { guest, way_out, dialogue, say: &say, stdout: 0, connection: Some(version) };
-    converse(inner, run, tool, said).await
+    heard(inner, run, provider, tool, said).await
 }
 
 /// Goes on with a tool that an earlier server has started.
@@ -250,9 +259,9 @@ async fn adopted(
     sandbox: &mut Sandbox,
     said: &mut Said,
 ) -> Result<Outcome, Stop> {
-    let guest = sandbox.guest().cloned().ok_or(Stop::NotBegun)?;
+    let guest = sandbox.guest().cloned().ok_or(NOT_BEGUN)?;
     if !guest.jobs().await.map_err(lost)?.iter().any(|job| job.job == JOB) {
-        return Err(Stop::NotBegun);
+        return Err(NOT_BEGUN);
     }
     *said = Said { adopted: said.adopted, ..progress::heard(inner, &run.id).await? };
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
@@ -274,7 +283,23 @@ async fn adopted(
     said.version = connection;
     tracing::info!(run = run.id, sandbox = %guest.id(), stdout, "a run of an earlier server goes on");
     let tool = Tool { guest, way_out, dialogue, say: &say, stdout, connection };
-    converse(inner, run, tool, said).await
+    heard(inner, run, provider, tool, said).await
+}
+
+/// Hears the tool, and keeps an eye on its login.
+async fn heard(
+    inner: &Inner,
+    run: &Run,
+    provider: &dyn Provider,
+    tool: Tool<'_>,
+    said: &mut Said,
+) -> Result<Outcome, Stop> {
+    let guest = tool.guest.clone();
+    tokio::select! {
+        biased;
+        outcome = converse(inner, run, tool, said) => outcome,
+        never = login::watch(inner, run, provider, &guest) => match never {},
+    }
 }
 
 /// The tool runs: from here on the run cannot be put back.
@@ -305,7 +330,7 @@ async fn begun(
 /// A run's way out.
 fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, said: &mut Said) -> Attached {
     let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(hosts) };
-    let way_out = inner.gateway.attach(access, prepare::dial(guest));
+    let way_out = inner.ways.gateway.attach(access, prepare::dial(guest));
     said.traffic = Some(way_out.traffic());
     way_out
 }

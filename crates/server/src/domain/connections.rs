@@ -5,7 +5,7 @@
 //!             └───────────────────────┘     (with every put: version + 1)
 //! ```
 
-use super::{failure::Failure, time};
+use super::{failure::Failure, lease, time};
 use crate::{
     providers::{self, Credential, Method, login::Account},
     store::{
@@ -99,8 +99,8 @@ pub struct Connection {
 pub struct Opened {
     /// What lets the tool in.
     pub credential: Credential,
-    /// Which version it is, for [`mark_needs_reconnect`].
-    pub version: i64,
+    /// What is known of it; its version is for [`mark_needs_reconnect`].
+    pub connection: Connection,
 }
 
 /// What is sealed: the secret of one method. The names of the fields say which.
@@ -177,7 +177,15 @@ fn sealable(credential: &Credential) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(serde_json::to_vec(&Payload::of(credential)).expect("structs of strings are JSON"))
 }
 
-fn described<'a>(method: Method, credential: &Credential, account: Option<&'a Account>, now: i64) -> Described<'a> {
+fn described<'a>(method: Method, credential: &'a Credential, account: Option<&'a Account>, now: i64) -> Described<'a> {
+    // The provider says whose it is; of that account, the login's own files may say more.
+    let told = |credential: &'a Credential| match credential {
+        Credential::Login(login) if account.is_some_and(|account| account.id == login.account.id) => {
+            Some(&login.account)
+        }
+        Credential::Login(_) | Credential::ApiKey(_) | Credential::SetupToken(_) => None,
+    };
+    let told = told(credential);
     let (fresh_until, expires_at) = match credential {
         Credential::ApiKey(_) => (None, None),
         Credential::SetupToken(_) => (None, Some(now + SETUP_TOKEN_MS)),
@@ -185,9 +193,11 @@ fn described<'a>(method: Method, credential: &Credential, account: Option<&'a Ac
     };
     Described {
         method: method_text(method),
-        account: account.and_then(|account| account.email.as_deref().or(Some(&account.id))),
+        account: account.and_then(|account| {
+            account.email.as_deref().or(told.and_then(|told| told.email.as_deref())).or(Some(&account.id))
+        }),
         account_id: account.map(|account| account.id.as_str()),
-        plan: account.and_then(|account| account.plan.as_deref()),
+        plan: account.and_then(|account| account.plan.as_deref()).or(told.and_then(|told| told.plan.as_deref())),
         fresh_until,
         expires_at,
     }
@@ -217,18 +227,39 @@ pub async fn open(store: &Store, vault: &Vault, user_id: &str, provider: &str) -
     let not_connected = || ConnectionError::NotConnected(provider.to_owned());
     let row = rows::get(store, user_id, provider).await?.ok_or_else(not_connected)?;
     let sealed = vault.unseal(&binding(&row), &row.encrypted_data);
-    let Connection { id, status, error, version, .. } = connection(row)?;
-    match status {
+    let connection = connection(row)?;
+    match connection.status {
         Status::Active | Status::Expiring => {}
         Status::NeedsReconnect => {
-            return Err(ConnectionError::NeedsReconnect { provider: provider.to_owned(), error: error.map(Box::new) });
+            let error = connection.error.map(Box::new);
+            return Err(ConnectionError::NeedsReconnect { provider: provider.to_owned(), error });
         }
         Status::Revoked => return Err(not_connected()),
     }
-    let payload: Payload =
-        serde_json::from_slice(sealed?.expose_secret()).map_err(|_| ConnectionError::Unreadable(id.clone()))?;
-    let credential = payload.credential(provider).ok_or(ConnectionError::Unreadable(id))?;
-    Ok(Opened { credential, version })
+    let unreadable = || ConnectionError::Unreadable(connection.id.clone());
+    let payload: Payload = serde_json::from_slice(sealed?.expose_secret()).map_err(|_| unreadable())?;
+    let credential = payload.credential(provider).ok_or_else(unreadable)?;
+    Ok(Opened { credential, connection })
+}
+
+/// Takes over what a run has made of its login. `false`: there is a newer one, or the run has no right to.
+///
+/// # Errors
+/// The vault or the database.
+pub async fn write_back(
+    store: &Store,
+    vault: &Vault,
+    run_id: &str,
+    before: &Connection,
+    login: providers::login::Login,
+    lease: lease::Kind,
+) -> Result<bool, ConnectionError> {
+    let times = (Some(login.fresh_until), login.ends_at);
+    let payload = sealable(&Credential::Login(login));
+    let row = RowBinding { table: rows::TABLE, id: &before.id, user: &before.user_id, provider: &before.provider };
+    let sealed = vault.seal(&row, &payload)?;
+    let of = (run_id, before.id.as_str(), before.version);
+    Ok(rows::write_back(store, of, &sealed, times, lease, time::now_ms()).await?)
 }
 
 /// Forgets a connection and its secret. Says whether there was one.

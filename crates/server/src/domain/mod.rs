@@ -7,6 +7,7 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod idempotency;
+pub mod lease;
 pub mod people;
 pub mod run;
 pub mod sandbox;

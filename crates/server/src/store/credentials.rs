@@ -96,6 +96,40 @@ pub async fn put<E: From<StoreError>>(
     Ok(row)
 }
 
+/// Stores what a run has made of its login: a new version of the one that it has alone, whose lease goes on for the
+/// new version, and as a shared one if that is fresh for long enough. Says whether it was done: not when there is a
+/// newer version, or when the run's lease is another.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn write_back(
+    store: &Store,
+    (run_id, id, version): (&str, &str, i64),
+    sealed: &[u8],
+    (fresh_until, expires_at): (Option<i64>, Option<i64>),
+    lease: crate::domain::lease::Kind,
+    now: i64,
+) -> Result<bool, StoreError> {
+    let mut transaction = store.begin().await?;
+    let update = "UPDATE encrypted_credentials
+                  SET encrypted_data = $1, version = version + 1, updated_at = $2, fresh_until = $3, expires_at = $4,
+                      status = 'active', error = NULL
+                  WHERE id = $5 AND version = $6 AND status IN ('active', 'expiring') AND EXISTS
+                  (SELECT 1 FROM leases WHERE run_id = $7 AND credential_id = $5 AND version = $6 AND kind = 'exclusive')";
+    let update = sqlx::query(update).bind(sealed.to_vec()).bind(now).bind(fresh_until).bind(expires_at).bind(id);
+    let updated = update.bind(version).bind(run_id).execute(&mut *transaction).await?;
+    if updated.rows_affected() != 1 {
+        return Ok(false);
+    }
+    sqlx::query("UPDATE leases SET version = version + 1, kind = $1 WHERE run_id = $2")
+        .bind(lease.as_str())
+        .bind(run_id)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
 /// A user's credential for a provider.
 ///
 /// # Errors

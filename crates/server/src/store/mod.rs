@@ -16,6 +16,7 @@ pub mod credentials;
 mod error;
 pub mod events;
 pub mod idempotency;
+pub mod leases;
 mod migrate;
 pub mod outputs;
 pub mod pages;

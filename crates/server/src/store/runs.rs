@@ -42,6 +42,10 @@ pub struct OpenRun {
     pub id: String,
     /// Whose.
     pub user_id: String,
+    /// Which provider.
+    pub provider: String,
+    /// How long it may take, in seconds.
+    pub timeout_s: i64,
     /// `queued` or `running`.
     pub status: Status,
     /// Whether somebody asked to cancel it.
@@ -155,7 +159,7 @@ impl Store {
     /// started longest ago, and each person's oldest first.
     pub async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, user_id, status, cancel_requested_at, sandbox_id, attempts, \
+            "SELECT id, user_id, provider, timeout_s, status, cancel_requested_at, sandbox_id, attempts, \
              CASE WHEN progress IS NULL THEN 0 ELSE 1 END AS began FROM runs WHERE status IN ('queued', 'running') \
              ORDER BY (SELECT COALESCE(MAX(started_at), 0) FROM runs AS theirs WHERE theirs.user_id = runs.user_id), \
              created_at, id",
@@ -167,6 +171,8 @@ impl Store {
             Ok(OpenRun {
                 id: row.try_get("id")?,
                 user_id: row.try_get("user_id")?,
+                provider: row.try_get("provider")?,
+                timeout_s: row.try_get("timeout_s")?,
                 status: status_of(row)?,
                 cancelled: cancel_requested_at.is_some(),
                 sandbox_id: row.try_get("sandbox_id")?,
@@ -220,6 +226,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let seq: i64 = row.try_get("last_seq")?;
         insert_event(&mut tx, id, seq, at, why).await?;
+        end_lease(&mut tx, id).await?;
         tx.commit().await?;
         Ok(Some(seq))
     }
@@ -332,6 +339,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         insert_event(&mut tx, id, seq, at, &body).await?;
+        end_lease(&mut tx, id).await?;
         tx.commit().await?;
         Ok(Some(seq))
     }
@@ -376,6 +384,12 @@ async fn said(tx: &mut AnyConnection, run: &str) -> Result<(String, Option<Usage
         }
     }
     Ok((said, used))
+}
+
+/// A lease is lost with its run.
+async fn end_lease(tx: &mut AnyConnection, run: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM leases WHERE run_id = $1").bind(run).execute(tx).await?;
+    Ok(())
 }
 
 async fn insert_event(

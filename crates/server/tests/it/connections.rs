@@ -34,7 +34,7 @@ async fn put(store: &Store, vault: &Vault, user: &User, key: &str) -> connection
 async fn api_key(store: &Store, vault: &Vault, user: &User) -> (String, i64) {
     let opened = connections::open(store, vault, &user.id, "claude").await.expect("it is connected");
     let Credential::ApiKey(key) = &opened.credential else { panic!("it is of another kind") };
-    (key.expose_secret().to_owned(), opened.version)
+    (key.expose_secret().to_owned(), opened.connection.version)
 }
 
 #[tokio::test]

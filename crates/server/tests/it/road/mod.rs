@@ -13,6 +13,7 @@ mod flags;
 mod kills;
 mod large;
 mod limits;
+mod logins;
 mod once;
 mod pool;
 mod postgres;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod idempotency;
+mod leases;
 mod outputs;
 mod retention;
 mod runs;

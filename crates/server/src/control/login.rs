@@ -1,0 +1,213 @@
+//! What a run makes of the login that it has alone: read back, proven, and taken over; or refused.
+//!
+//! ```text
+//!   the tool's file changes, or the run ends ─► read it through the agent ─► Login ─┬─ same: nothing
+//!                                                                                   ├─ refreshed ─► whose is it? ─► new version
+//!                                                                                   └─ dead, not a login, another's ─► needs_reconnect
+//! ```
+//! The guest is hostile: it decides neither whose login is kept nor what else is in it. Only the run whose lease
+//! is exclusive, for the version that it was given, is read back at all.
+
+use super::{Inner, chain, plan::Logins, verify};
+use crate::{
+    domain::{
+        audit::{self, Action, Actor, Deed},
+        change::Change as Changed,
+        connections::{self, Connection, ConnectionError, Opened},
+        failure::{Code, Failure},
+        lease::{self, Kind},
+        run::{Run, Status},
+        time,
+    },
+    providers::{
+        Credential, Provider,
+        login::{Change, FILE_MAX, Files, Login, change},
+    },
+    store::{StoreError, runs::OpenRun},
+};
+use backon::{ExponentialBuilder, Retryable};
+use polydev_sandbox::{
+    Guest,
+    guest::GuestError,
+    image::HOME,
+    proto::{ErrorCode, WatchRule},
+};
+use std::{convert::Infallible, time::Duration};
+
+/// For how long a file must not have changed: gemini writes in place.
+const QUIET_MS: u64 = 1000;
+/// How long the provider may take in all to say whose login it is.
+const PROVEN_WITHIN: Duration = Duration::from_secs(30);
+
+/// The logins of people whose runs wait, and who uses them.
+pub(super) async fn of_waiting(inner: &Inner, open: &[OpenRun]) -> Result<Logins, StoreError> {
+    if open.iter().all(|run| run.status != Status::Queued) {
+        return Ok(Logins::default());
+    }
+    let of = inner.store.logins().await?.into_iter().filter_map(|login| {
+        let early_ms = crate::providers::by_name(&login.provider)?.sign_in().refreshes_early_ms();
+        Some(((login.user_id.clone(), login.provider.clone()), (login, early_ms)))
+    });
+    Ok(Logins { now: time::now_ms(), of: of.collect() })
+}
+
+/// Which lease a run needs for a login, if it is one.
+pub(super) fn needed(provider: &dyn Provider, opened: &Opened, run: &Run) -> Option<Kind> {
+    let Credential::Login(login) = &opened.credential else { return None };
+    let early_ms = provider.sign_in().refreshes_early_ms();
+    Some(lease::needed(login.fresh_until, early_ms, run.timeout_s, time::now_ms()))
+}
+
+/// Takes over what the tool makes of its login while it runs, for as long as it is polled. A run that has no login
+/// alone has nothing to tell.
+pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) -> Infallible {
+    if has_it_alone(inner, run).await {
+        let rule = |file: &crate::providers::login::LoginFile| WatchRule {
+            rule: file.name.into(),
+            path: format!("{HOME}/{}", file.path),
+            require: Vec::new(),
+            quiet_ms: QUIET_MS,
+        };
+        match guest.watch(provider.sign_in().files().iter().map(rule).collect()).await {
+            Ok(mut changes) => {
+                while let Ok(Some(_)) = changes.next().await {
+                    settle(inner, run, provider, guest).await;
+                }
+            }
+            Err(error) => tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end"),
+        }
+    }
+    std::future::pending().await
+}
+
+async fn has_it_alone(inner: &Inner, run: &Run) -> bool {
+    let lease = inner.store.lease_of(&run.id).await;
+    lease.is_ok_and(|lease| lease.is_some_and(|lease| lease.kind == Kind::Exclusive.as_str()))
+}
+
+/// Takes over what the tool has made of its login by now, if the run has it alone.
+pub(super) async fn settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) {
+    if let Err(error) = try_settle(inner, run, provider, guest).await {
+        tracing::error!(run = run.id, error = chain(&error), "a login could not be taken over");
+    }
+}
+
+async fn try_settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) -> Result<(), ConnectionError> {
+    let Some(lease) = inner.store.lease_of(&run.id).await? else { return Ok(()) };
+    let opened = connections::open(&inner.store, &inner.vault, &run.user_id, &run.provider).await?;
+    let Opened { credential: Credential::Login(before), connection } = opened else { return Ok(()) };
+    if lease.kind != Kind::Exclusive.as_str() || lease.version != connection.version {
+        // Somebody has connected anew meanwhile: this run's login is no longer the one that is kept.
+        return Ok(());
+    }
+    let after = match read(provider, guest).await {
+        Ok(files) => provider.sign_in().read(&files),
+        Err(Unread::Gone(error)) => {
+            // Nothing can be said of it. If it was refreshed, the next run will find it dead.
+            tracing::warn!(run = run.id, error = chain(&error), "the login could not be read back");
+            return Ok(());
+        }
+        Err(Unread::Refused(why)) => return refuse(inner, run, &connection, &why).await,
+    };
+    match change(&before, after) {
+        Change::Same => Ok(()),
+        Change::Dead => refuse(inner, run, &connection, "the provider refused to refresh it").await,
+        Change::Refused(why) => refuse(inner, run, &connection, &why.to_string()).await,
+        Change::Refreshed(login) => refreshed(inner, run, provider, &connection, &before, login).await,
+    }
+}
+
+/// New tokens: whose are they?
+async fn refreshed(
+    inner: &Inner,
+    run: &Run,
+    provider: &dyn Provider,
+    connection: &Connection,
+    before: &Login,
+    login: Login,
+) -> Result<(), ConnectionError> {
+    let now = time::now_ms();
+    let kind = lease::needed(login.fresh_until, provider.sign_in().refreshes_early_ms(), run.timeout_s, now);
+    let credential = Credential::Login(login);
+    let proof = (|| verify::verify(&inner.ways.client, provider, &credential))
+        .retry(ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(5))
+        .when(|failure| failure.code == Code::ProviderUnavailable);
+    let proof = tokio::time::timeout(PROVEN_WITHIN, proof.into_future()).await;
+    let account = match proof {
+        Ok(Ok(proof)) => proof.account,
+        Ok(Err(failure)) => {
+            return refuse(inner, run, connection, &format!("the provider does not know it: {}", failure.message))
+                .await;
+        }
+        Err(_elapsed) => return refuse(inner, run, connection, "the provider did not say whose it is").await,
+    };
+    let known = connection.account_id.as_deref().unwrap_or(&before.account.id);
+    if account.is_none_or(|account| account.id != known) {
+        return refuse(inner, run, connection, "it is the login of another account").await;
+    }
+    let Credential::Login(login) = credential else { return Ok(()) };
+    let deed = deed(run, connection);
+    let entry = audit::open(&inner.store, deed).await?;
+    if connections::write_back(&inner.store, &inner.vault, &run.id, connection, login, kind).await? {
+        tracing::info!(
+            run = run.id,
+            provider = run.provider,
+            version = connection.version + 1,
+            "a login was refreshed"
+        );
+        entry.done(&inner.store, None).await;
+        inner.hub.changed(&run.user_id, Changed::connection(&run.provider));
+        // Whoever waits for it may go on.
+        inner.poke.notify_one();
+    } else {
+        entry.failed(&inner.store, Code::Conflict).await;
+    }
+    Ok(())
+}
+
+/// Nothing of it is kept, and what is kept may be used up.
+async fn refuse(inner: &Inner, run: &Run, connection: &Connection, why: &str) -> Result<(), ConnectionError> {
+    tracing::warn!(run = run.id, provider = run.provider, why, "what a run made of its login is not kept");
+    let entry = audit::open(&inner.store, deed(run, connection).how(why)).await?;
+    let failure = Failure::new(Code::NeedsReconnect, format!("run `{}` left a login that is not kept: {why}", run.id))
+        .hint(format!("Connect again: `polydev connect {}`.", run.provider));
+    let (user, provider) = (run.user_id.as_str(), run.provider.as_str());
+    connections::mark_needs_reconnect(&inner.store, user, provider, connection.version, &failure).await?;
+    entry.failed(&inner.store, Code::NeedsReconnect).await;
+    inner.hub.changed(&run.user_id, Changed::connection(&run.provider));
+    Ok(())
+}
+
+fn deed(run: &Run, connection: &Connection) -> Deed {
+    Deed::new(Actor::SERVER, Action::CredentialWriteBack).of(&run.user_id).to(&connection.id)
+}
+
+/// Why a login's files were not read.
+enum Unread {
+    /// The sandbox does not tell.
+    Gone(GuestError),
+    /// What is there is no file, or no such small one.
+    Refused(String),
+}
+
+async fn read(provider: &dyn Provider, guest: &Guest) -> Result<Files, Unread> {
+    let mut files = Files::new();
+    for file in provider.sign_in().files() {
+        match guest.read_file(&format!("{HOME}/{}", file.path), FILE_MAX as u64).await {
+            Ok(content) => drop(files.insert(file.name.into(), content)),
+            Err(GuestError::Agent { source, .. }) if source.code == ErrorCode::NotFound => {}
+            Err(error @ (GuestError::TooLarge { .. } | GuestError::Agent { .. })) => {
+                return Err(Unread::Refused(error.to_string()));
+            }
+            Err(
+                error @ (GuestError::Driver(_)
+                | GuestError::Timeout { .. }
+                | GuestError::Request { .. }
+                | GuestError::Malformed { .. }
+                | GuestError::Unexpected { .. }
+                | GuestError::Broken { .. }),
+            ) => return Err(Unread::Gone(error)),
+        }
+    }
+    Ok(files)
+}
