@@ -43,9 +43,9 @@ test: image ## All tests
 	@scripts/setup test
 	scripts/test
 
-soak: image ## What is too heavy for every day: ignored tests, many more random cases
+soak: image ## What is too heavy for every day: long runs of the same, many more random cases
 	@scripts/setup test
-	PROPTEST_CASES=20000 scripts/test -- --include-ignored
+	scripts/soak
 
 bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory); the figures go to bench/
 	@# In a mount namespace of its own: what it mounts goes with it, however it ends.

@@ -42,6 +42,16 @@ pub(crate) fn processes_at(dir: &Path) -> BTreeMap<u32, String> {
     named.collect()
 }
 
+/// The loop devices that this file lies under.
+pub(crate) fn loop_devices_on(file: &Path) -> Vec<PathBuf> {
+    let blocks = fs::read_dir("/sys/block").into_iter().flatten().flatten().map(|entry| entry.path());
+    let on = |block: &PathBuf| {
+        let backing = fs::read_to_string(block.join("loop/backing_file")).unwrap_or_default();
+        backing.trim_end().trim_end_matches(" (deleted)") == file.to_string_lossy()
+    };
+    blocks.filter(on).collect()
+}
+
 /// This host's mounts, as this process sees them.
 pub(crate) fn mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
@@ -81,4 +91,26 @@ pub(crate) fn until(limit: Duration, holds: impl Fn() -> bool) {
         assert!(started.elapsed() < limit, "it did not come to hold within {limit:?}");
         std::thread::yield_now();
     }
+}
+
+/// What a process has of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weight {
+    /// Memory that is its own or shared, KiB.
+    pub(crate) rss_kib: u64,
+    /// Open files.
+    pub(crate) files: usize,
+    /// Threads.
+    pub(crate) threads: u64,
+}
+
+/// What this process has now.
+pub(crate) fn weight(pid: u32) -> Weight {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let number = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no `{name}`"));
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    Weight { rss_kib: number("VmRSS:"), files, threads: number("Threads:") }
 }
