@@ -1,4 +1,4 @@
-//! What scripts do to accounts, over plain HTTP to the proxy's own address.
+//! What scripts do to accounts, over plain HTTP to the proxy's own address (`polydev-standin account`).
 //!
 //! | | |
 //! |---|---|

@@ -82,14 +82,7 @@ async fn an_authority_is_kept_in_its_directory() {
 #[tokio::test]
 async fn the_program_says_where_it_is_and_writes_requests_down() {
     let dir = tempfile::tempdir().unwrap();
-    #[expect(clippy::disallowed_methods, reason = "the program under test is this crate's own")]
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_polydev-standin"))
-        .arg("--dir")
-        .arg(dir.path())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    let mut child = program().arg("--dir").arg(dir.path()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready: serde_json::Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     let address = ready["proxy"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
@@ -101,4 +94,28 @@ async fn the_program_says_where_it_is_and_writes_requests_down() {
     let records: Vec<Recorded> = written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(records.iter().map(|r| r.method.as_str()).collect::<Vec<_>>(), ["CONNECT", "GET"]);
     assert!(!written.contains("canary"));
+}
+
+#[tokio::test]
+async fn the_program_writes_the_files_of_a_login() {
+    let (standin, _) = start().await;
+    let home = tempfile::tempdir().unwrap();
+    let account = ["account", "--proxy", &standin.proxy_url(), "ada", "gemini"];
+    let done = program().args(account).args(["login", "--into"]).arg(home.path()).output().await.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let path = home.path().join("oauth_creds.json");
+    assert!(String::from_utf8(done.stdout).unwrap().lines().any(|line| line == path.display().to_string()));
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777, 0o600);
+    let text = std::fs::read_to_string(home.path().join("google_accounts.json")).unwrap();
+    assert!(text.contains(&standin.account("ada").email()));
+    // A setup token is claude's.
+    let refused = program().args(account).arg("setup-token").output().await.unwrap();
+    assert!(!refused.status.success());
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program under test is this crate's own")]
+fn program() -> tokio::process::Command {
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_polydev-standin"));
+    program.stdout(Stdio::piped()).kill_on_drop(true);
+    program
 }
