@@ -58,7 +58,8 @@ pub struct CreateRun {
     prompt: String,
     /// The model; the provider's default when not given.
     model: Option<String>,
-    /// `new`, or the id of a conversation. Not yet: answers 501.
+    /// `new`, or the id of a conversation. To come: it answers 501, and the document does not offer it.
+    #[schema(ignore)]
     conversation: Option<String>,
     /// Files for `/workspace`, each at most 10 MiB.
     files: Option<Vec<CreateFile>>,
