@@ -2,6 +2,7 @@
 
 use super::{
     client::Client,
+    import,
     login::read_secret,
     output::{self, CliError, Format},
 };
@@ -19,35 +20,54 @@ pub struct ConnectArgs {
     /// Read an API key of the provider from standard input.
     #[arg(long)]
     api_key_stdin: bool,
-    /// Take the tool's own file or folder (to come).
-    #[arg(long, value_name = "PATH")]
+    /// Read a token of `claude setup-token` from standard input.
+    #[arg(long, conflicts_with = "api_key_stdin")]
+    setup_token_stdin: bool,
+    /// Take the login that the tool's own file, or the folder that has it, holds.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["api_key_stdin", "setup_token_stdin"])]
     from_file: Option<PathBuf>,
-    /// Rename that file once it is verified (to come).
+    /// Rename that file once it is verified: two copies of a login log each other out.
     #[arg(long = "move", requires = "from_file")]
     move_file: bool,
 }
 
 /// Connects a provider.
 pub async fn connect(args: ConnectArgs, client: &Client, format: Format) -> Result<(), CliError> {
-    if args.from_file.is_some() {
-        return Err(CliError::usage("`--from-file` is to come in a later version").hint("Use `--api-key-stdin`."));
+    let path = format!("/connections/{}", segment(&args.provider));
+    if let Some(file) = &args.from_file {
+        let found = import::find(&args.provider, file)?;
+        let request = client.request(Method::POST, &format!("{path}/import")).json(&json!({ "files": found.files }));
+        let connection: ConnectionView = client.json(request).await?;
+        if args.move_file {
+            found.move_away()?;
+        } else {
+            found.warn();
+        }
+        connected(&connection, format);
+        return Ok(());
     }
-    if !args.api_key_stdin {
+    if !args.api_key_stdin && !args.setup_token_stdin {
         return Err(CliError::usage("signing in in a desktop is to come in a later version")
             .hint(format!("Use an API key: `polydev connect {} --api-key-stdin`.", args.provider)));
     }
-    let key = read_secret("API key")?;
-    let path = format!("/connections/{}", segment(&args.provider));
-    let connection: ConnectionView =
-        client.json(client.request(Method::PUT, &path).json(&json!({ "api_key": key }))).await?;
+    let body = match args.setup_token_stdin {
+        true => json!({ "setup_token": read_secret("setup token")? }),
+        false => json!({ "api_key": read_secret("API key")? }),
+    };
+    let connection: ConnectionView = client.json(client.request(Method::PUT, &path).json(&body)).await?;
+    connected(&connection, format);
+    Ok(())
+}
+
+fn connected(connection: &ConnectionView, format: Format) {
+    let provider = &connection.provider;
+    let whose = connection.account.as_ref().map(|account| format!(" as {account}")).unwrap_or_default();
     match format {
         Format::Text => output::text(format!(
-            "Successfully connected {}. Try: polydev run {} \"What is 2+2?\"",
-            connection.provider, connection.provider
+            "Successfully connected {provider}{whose}. Try: polydev run {provider} \"What is 2+2?\""
         )),
-        Format::Json | Format::StreamJson => output::json(&connection),
+        Format::Json | Format::StreamJson => output::json(connection),
     }
-    Ok(())
 }
 
 /// Lists one's connections.

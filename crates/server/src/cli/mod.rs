@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod download;
 pub mod duration;
 pub mod image;
+pub mod import;
 pub mod key;
 pub mod login;
 pub mod output;

@@ -1,12 +1,16 @@
 //! Logins: imported, lent, refreshed once, taken over, refused.
 
 use super::{answer, blocking, events, sound, standin};
-use crate::support::server::Server;
+use crate::support::{
+    host,
+    server::{Server, text},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use polydev_server::domain::{
     event::{Event, EventBody},
     failure::Code,
 };
+use polydev_server::store::{Store, sqlite_url};
 use polydev_standin::{Provider, Standin};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -105,4 +109,130 @@ async fn a_login_that_the_provider_revoked_needs_to_be_connected_again() {
             assert_eq!(refused.unwrap().status(), 409, "{name}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_takes_the_tool_s_own_file_and_moves_it() {
+    let (server, standin) = server("").await;
+    let ada = standin.account("ada");
+    let (fresh, token) = (ada.login_files(Provider::Claude), ada.setup_token());
+    let dead = standin.account("dead");
+    let revoked = dead.login_files(Provider::Claude);
+    dead.revoke(Provider::Claude);
+    let (server, _standin) = blocking(move || {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".credentials.json");
+        let place = home.path().to_str().unwrap();
+        // A dead login is refused, and stays where it is.
+        std::fs::write(&file, &revoked[".credentials.json"]).unwrap();
+        let out = server.polydev(&["connect", "claude", "--from-file", place, "--move"]);
+        assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
+        assert!(file.exists());
+        assert_eq!(
+            server.polydev(&["connections", "--output", "json"]).stdout,
+            b"{\n  \"items\": [],\n  \"next_cursor\": null\n}\n"
+        );
+
+        std::fs::write(&file, &fresh[".credentials.json"]).unwrap();
+        let out = server.polydev(&["connect", "claude", "--from-file", place]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert!(text(&out.stdout).contains("as ada@example.test"), "{}", text(&out.stdout));
+        assert!(text(&out.stderr).contains("two copies of a login"), "{}", text(&out.stderr));
+        assert!(file.exists());
+        let out = server.polydev(&["connect", "claude", "--from-file", file.to_str().unwrap(), "--move"]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert!(!file.exists() && home.path().join(".credentials.json.moved-to-polydev").exists());
+        let out = server.polydev(&["connect", "claude", "--from-file", place]);
+        assert_eq!(out.status.code(), Some(2), "there is nothing any more: {}", text(&out.stderr));
+
+        // A setup token is a third way.
+        let out = server.polydev_with(&["connect", "claude", "--setup-token-stdin"], &token);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let out = server.polydev(&["run", "claude", "What is 17*23?"]);
+        assert_eq!(text(&out.stdout), "391\n", "{}", text(&out.stderr));
+        (server, standin)
+    })
+    .await;
+    assert_eq!(connection(&server, "claude").await["method"], "setup_token");
+}
+
+/// Whatever a run writes over its login: nothing of it is kept, it is on record, and the connection is to be made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hostile_run_leaves_is_not_kept() {
+    let (server, standin) = server("").await;
+    let (ada, eve) = (standin.account("ada"), standin.account("eve"));
+    // What it gets by a refresh does not last either: the run has its login alone to its end.
+    ada.let_live(Provider::Claude, Duration::from_secs(120));
+    let others = String::from_utf8(eve.login_files(Provider::Claude)[".credentials.json"].clone()).unwrap();
+    let forged = others.replace(&eve.id(Provider::Claude), &ada.id(Provider::Claude));
+    let file = "$HOME/.claude/.credentials.json";
+    let cases = [
+        ("another's login", format!("printf %s '{others}' > {file}")),
+        ("another's tokens under our account's name", format!("printf %s '{forged}' > {file}")),
+        ("a hundred megabytes", format!("head -c 100000000 /dev/zero > {file}")),
+        ("a link", format!("ln -sf /etc/passwd {file}")),
+        ("half a file", format!("head -c 100 {file} > $HOME/half; cat $HOME/half > {file}")),
+        ("nothing", format!("rm {file}")),
+    ];
+    let store = Store::open(&sqlite_url(&server.data_dir().join("polydev.db"))).await.unwrap();
+    for (at, (what, command)) in cases.into_iter().enumerate() {
+        let login = ada.login_files_for(Provider::Claude, Duration::from_secs(120));
+        let (status, connected) = import(&server, "claude", login).await;
+        assert_eq!(status, 200, "{what}: {connected}");
+        run(&server, "claude", &format!("use tool: {command}")).await;
+        let left = connection(&server, "claude").await;
+        assert_eq!(left["status"], "needs_reconnect", "{what}: {left}\n{}", server.log());
+        assert_eq!(left["account"], json!(ada.email()), "{what}");
+        let recorded: Vec<(Option<String>, Option<String>)> = sqlx::query_as(
+            "SELECT outcome, detail FROM audit WHERE action = 'credential.write_back' ORDER BY created_at DESC",
+        )
+        .fetch_all(store.read())
+        .await
+        .unwrap();
+        let failed = recorded.iter().filter(|(outcome, _)| outcome.as_deref() == Some("failed")).count();
+        assert_eq!(failed, at + 1, "{what}: {recorded:?}\n{}", server.log());
+        assert!(!format!("{recorded:?}").contains("sk-ant-o"), "no token is on record: {recorded:?}");
+    }
+
+    // Settings and hooks beside good tokens do not stay with them.
+    let login = ada.login_files_for(Provider::Claude, Duration::from_secs(120));
+    assert_eq!(import(&server, "claude", login).await.0, 200);
+    let hooked = r#"node -e 'const f=process.env.HOME+"/.claude/.credentials.json",fs=require("fs"),c=JSON.parse(fs.readFileSync(f));c.hooks={canary:1};fs.writeFileSync(f,JSON.stringify(c))'"#;
+    run(&server, "claude", &format!("use tool: {hooked}")).await;
+    assert_eq!(connection(&server, "claude").await["status"], "active", "{}", server.log());
+    let all = run(&server, "claude", "use tool: cat $HOME/.claude/.credentials.json").await;
+    let shown = serde_json::to_string(&all).unwrap();
+    assert!(shown.contains("claudeAiOauth") && !shown.contains("canary"), "{shown}");
+}
+
+/// The server dies after the tool has refreshed its login, and before what it left was read back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refreshed_login_outlives_the_server() {
+    let (server, standin) = server("").await;
+    let ada = standin.account("ada");
+    let login = ada.login_files_for(Provider::Claude, Duration::from_secs(120));
+    assert_eq!(import(&server, "claude", login).await.0, 200);
+    let body = json!({ "provider": "claude", "prompt": "use tool: sleep 4; echo woken" });
+    let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
+    let path = format!("/runs/{}", run["id"].as_str().unwrap());
+    // The moment at which the provider has given new tokens.
+    let (mut server, ada) = blocking(move || {
+        host::until(Duration::from_secs(30), || ada.refreshes(Provider::Claude) == 1);
+        (server, ada)
+    })
+    .await;
+    server.kill();
+    assert!(!server.log().contains("a login was refreshed"), "it had no time to");
+    let server = blocking(move || {
+        server.run();
+        server
+    })
+    .await;
+    let events = server.request(Method::GET, &format!("{path}/events")).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("run.completed"), "{events}\n{}", server.log());
+    assert!(server.log().contains("a login was refreshed"));
+    assert_eq!(connection(&server, "claude").await["status"], "active");
+    let all = self::run(&server, "claude", "What is 17*23?").await;
+    assert_eq!(answer(&all).trim(), "391", "the login lives: {all:?}");
+    assert_eq!((ada.refreshes(Provider::Claude), ada.refresh_reuses(Provider::Claude)), (1, 0));
 }
