@@ -190,6 +190,8 @@ struct Talk {
     gap: bool,
     /// The last message broke off at its limit of tokens.
     cut_short: bool,
+    /// The last message came to its own end: the model has no more to say.
+    said_all: bool,
     /// The calls that have been told.
     calls: BTreeSet<String>,
     /// When the provider will take requests again, Unix seconds.
@@ -220,6 +222,10 @@ impl Dialogue for Talk {
     }
 
     fn exit(&mut self, end: &ToolEnd) -> Outcome {
+        if end.code == Some(0) && self.said_all && self.fault.is_none() {
+            // On a busy machine the tool may end before its last line, which repeats a long answer, is written out.
+            return Outcome::Answered { usage: None };
+        }
         Outcome::Failed(match self.fault.take() {
             Some((fault, said)) => self.failure(fault, &said),
             None => fault::crashed(&ABOUT, end),
@@ -256,7 +262,9 @@ impl Talk {
                 _ => {}
             },
             "message_delta" => {
-                self.cut_short = text(line, "/event/delta/stop_reason") == "max_tokens";
+                let reason = text(line, "/event/delta/stop_reason");
+                self.cut_short = reason == "max_tokens";
+                self.said_all = reason == "end_turn";
             }
             "message_stop" if !line["abandoned_blocks"].is_null() => {
                 let from = count(line, "/abandoned_blocks/from_block_index");
@@ -301,6 +309,7 @@ impl Talk {
         self.thinking_in_pieces = false;
         self.gap = self.spoke && !self.cut_short;
         self.cut_short = false;
+        self.said_all = false;
     }
 
     fn say(&mut self, piece: &str, steps: &mut Vec<Step>) {

@@ -3,7 +3,7 @@
 use super::{answer, key, prompt, provider, recordings, replay, sample, show, silent_exit};
 use polydev_server::{
     domain::failure::Code,
-    providers::{Outcome, Step, Tools},
+    providers::{Outcome, Step, ToolEnd, Tools},
 };
 use secrecy::ExposeSecret;
 
@@ -98,4 +98,19 @@ fn the_key_is_in_a_file_and_nowhere_else() {
         let seen = format!("{run:?}");
         assert!(!seen.contains("canary"), "{seen}");
     }
+}
+
+#[test]
+fn a_whole_answer_counts_although_the_last_line_is_missing() {
+    let whole = sample("claude/final.jsonl");
+    let lines: Vec<&[u8]> = whole.split(|&b| b == b'\n').filter(|line| !line.is_empty()).collect();
+    let without_result = lines[..lines.len() - 1].join(&b'\n');
+    let ends = |output: &[u8], code| {
+        let end = ToolEnd { code: Some(code), ..silent_exit() };
+        replay("claude", Tools::All, output, &end).pop().unwrap()
+    };
+    assert!(matches!(ends(&without_result, 0), Step::End(Outcome::Answered { .. })));
+    assert!(matches!(ends(&without_result, 1), Step::End(Outcome::Failed(_))), "it says itself that it did not work");
+    let half = lines[..lines.len() / 2].join(&b'\n');
+    assert!(matches!(ends(&half, 0), Step::End(Outcome::Failed(_))), "half an answer is none");
 }
