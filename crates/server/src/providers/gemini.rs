@@ -230,6 +230,8 @@ impl Dialogue for Talk {
                 let said = end.stderr.lines().rfind(|line| !line.trim().is_empty());
                 fault.failure(&ABOUT, said.unwrap_or_default())
             }
+            // A login that is refused before there is a conversation: the dump of an error, and status 1.
+            None if end.stderr.contains("status: 'UNAUTHENTICATED'") => Fault::Refused.failure(&ABOUT, ""),
             None => fault::crashed(&ABOUT, end),
         })
     }

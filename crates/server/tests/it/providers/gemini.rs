@@ -14,12 +14,19 @@ fn every_recording_is_understood() {
 
 #[test]
 fn a_dead_login_is_told_by_the_exit_status() {
-    let stderr = String::from_utf8(sample("gemini/dead-login.stderr.txt")).unwrap();
-    let end = ToolEnd { code: Some(41), signal: None, stderr };
-    let steps = replay("gemini", Tools::All, b"", &end);
-    let [Step::End(Outcome::Failed(failure))] = steps.as_slice() else { panic!("{steps:?}") };
-    assert_eq!(failure.code, Code::NeedsReconnect);
-    assert!(!failure.message.contains('\u{1b}'), "{}", failure.message);
+    for (recorded, code) in [
+        ("gemini/dead-login.stderr.txt", 41),
+        ("standin/gemini/login-dead.stderr.txt", 41),
+        ("standin/gemini/login-dead-at-start.stderr.txt", 1),
+        ("standin/gemini/login-dead-midway.stderr.txt", 145),
+    ] {
+        let stderr = String::from_utf8(sample(recorded)).unwrap();
+        let end = ToolEnd { code: Some(code), signal: None, stderr };
+        let steps = replay("gemini", Tools::All, b"", &end);
+        let [Step::End(Outcome::Failed(failure))] = steps.as_slice() else { panic!("{steps:?}") };
+        assert_eq!(failure.code, Code::NeedsReconnect, "{recorded}");
+        assert!(!failure.message.contains('\u{1b}'), "{}", failure.message);
+    }
 }
 
 #[test]
