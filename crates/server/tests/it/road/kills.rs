@@ -11,7 +11,7 @@ use proptest::{prelude::RngExt, test_runner::TestRng};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::interval};
 
 /// How long it may take until a point is reached, and until all is at rest again.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -109,7 +109,9 @@ async fn round(mut server: Server, outside: &mut Outside, point: Point, chance: 
     ];
     let stalls = ask_and_cancel(&server);
     let deadline = Instant::now() + WITHIN;
+    let mut often = interval(Duration::from_millis(1));
     while !point.1(&outside.look().await) {
+        often.tick().await;
         assert!(Instant::now() < deadline, "`{}` does not come:\n{}", point.0, server.log());
     }
     tokio::time::sleep(after).await;
@@ -138,8 +140,9 @@ async fn round(mut server: Server, outside: &mut Outside, point: Point, chance: 
         let cancelled = server.request(Method::POST, &format!("/runs/{id}/cancel")).send().await.unwrap().status();
         assert!(cancelled == 202 || cancelled == 409, "{cancelled}");
     }
-    let deadline = Instant::now() + WITHIN;
+    let (deadline, mut often) = (Instant::now() + WITHIN, interval(Duration::from_millis(10)));
     while !outside.at_rest().await {
+        often.tick().await;
         assert!(Instant::now() < deadline, "it does not come to rest: {:?}\n{}", outside.look().await, server.log());
     }
     // What was accepted is there, and over; what it was meant to say is said, or the crash is to blame.

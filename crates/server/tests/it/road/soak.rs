@@ -18,6 +18,7 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
+use tokio::time::interval;
 
 /// How many runs there are at a time.
 const AT_A_TIME: usize = 8;
@@ -143,8 +144,9 @@ async fn run_all(server: &Server, cases: &[Case], chance: &mut TestRng) -> Vec<S
 
 /// Waits until nothing is under way, and tells what the server has then.
 async fn rest(server: &Server, outside: &mut Outside) -> host::Weight {
-    let deadline = Instant::now() + REST;
+    let (deadline, mut often) = (Instant::now() + REST, interval(Duration::from_millis(10)));
     while !outside.at_rest().await {
+        often.tick().await;
         assert!(Instant::now() < deadline, "it does not come to rest:\n{}", server.log());
     }
     assert_eq!(outside.untrue(Some(server.pid())).await, Vec::<String>::new(), "{}", server.log());
