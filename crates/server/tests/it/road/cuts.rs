@@ -7,7 +7,7 @@ use crate::support::{
 };
 use eventsource_stream::Eventsource;
 use futures_util::{StreamExt, future::join_all};
-use polydev_server::domain::event::Event;
+use polydev_server::domain::event::{Event, EventBody};
 use proptest::{prelude::RngExt, test_runner::TestRng};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -283,4 +283,28 @@ async fn a_stream_outlives_the_server_that_began_it() {
     println!("{cuts} cuts, {} servers", killed.len() + 1);
     check(readers, &server).await;
     read_again(&runs, &server, &mut chance, cuts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_tool_works_on_its_own_is_read_to_its_answer_through_two_kills() {
+    let mut chance = chance();
+    let (mut server, _standin) = server().await;
+    let mut reader = accepted(&server, "claude", "use tool: echo begun; sleep 4; echo woken").await;
+    while !reader.got.iter().any(|event| matches!(event.body, EventBody::ToolCall { .. })) {
+        reader.read(&Place::of(&server), &mut chance, 1).await;
+    }
+    for _ in 0..2 {
+        server = blocking(move || {
+            server.kill();
+            server.run();
+            server
+        })
+        .await;
+        reader.read(&Place::of(&server), &mut chance, 0).await;
+    }
+    let readers = reading(vec![reader], &server, &mut chance, usize::MAX).0.await.unwrap();
+    assert_eq!(answer(&readers[0].got), "done: begun");
+    let woken = |event: &Event| matches!(&event.body, EventBody::ToolResult { output, .. } if output.contains("woken"));
+    assert_eq!(readers[0].got.iter().filter(|event| woken(event)).count(), 1, "{:?}", readers[0].got);
+    check(readers, &server).await;
 }
