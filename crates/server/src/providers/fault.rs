@@ -43,8 +43,8 @@ impl Fault {
         let (code, what, hint) = match self {
             Self::Refused => (
                 Code::NeedsReconnect,
-                format!("`{name}`: the provider refused the key"),
-                format!("connect again with a key that works: `polydev connect {name}`"),
+                format!("`{name}`: the provider refused the credential"),
+                format!("connect again: `polydev connect {name}`"),
             ),
             Self::NoCredit => (
                 Code::Forbidden,
