@@ -243,6 +243,8 @@ async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> 
     let name = provider.about().name;
     match verify::verify(&app.outside, provider, &opened.credential).await {
         Ok(_) => {}
+        // A login whose access token has merely ended is refreshed by the next run that needs it.
+        Err(failure) if failure.code == Code::NeedsReconnect && is_over(&opened.connection) => {}
         Err(failure) if failure.code == Code::NeedsReconnect => {
             connections::mark_needs_reconnect(&app.store, &who.user_id, name, opened.connection.version, &failure)
                 .await
@@ -254,6 +256,11 @@ async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> 
     let connection = connections::get(&app.store, &who.user_id, name).await.map_err(ApiError::internal)?;
     let gone = || no_connection(ConnectionError::NotConnected(name.to_owned()), provider);
     Ok(Json(connection.ok_or_else(gone)?.into()))
+}
+
+/// Whether the access token of a login has ended.
+fn is_over(connection: &Connection) -> bool {
+    connection.fresh_until.is_some_and(|until| until <= time::now_ms())
 }
 
 /// Forget a connection. Its runs go on to their end.

@@ -217,7 +217,8 @@ impl Hearing<'_, '_> {
             // The model has spoken after the tool went out again: the change of servers is behind it.
             self.said.adopted = None;
         }
-        if !self.inner.append(&self.run.id, &batch.events, Some(&self.progress())).await.map_err(fault)? {
+        let progress = Progress { outcome: batch.outcome.clone(), ..self.progress() };
+        if !self.inner.append(&self.run.id, &batch.events, Some(&progress)).await.map_err(fault)? {
             // Somebody else has ended it: the reconciler of a newer server, or an operator.
             return Err(Stop::Stopped);
         }

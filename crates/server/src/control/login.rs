@@ -71,7 +71,7 @@ pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, gue
         match guest.watch(provider.sign_in().files().iter().map(rule).collect()).await {
             Ok(mut changes) => {
                 while let Ok(Some(_)) = changes.next().await {
-                    settle(inner, run, provider, guest).await;
+                    settle(inner, run, provider, guest, When::Meanwhile).await;
                 }
             }
             Err(error) => tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end"),
@@ -82,21 +82,36 @@ pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, gue
 
 async fn has_it_alone(inner: &Inner, run: &Run) -> bool {
     let lease = inner.store.lease_of(&run.id).await;
-    lease.is_ok_and(|lease| lease.is_some_and(|lease| lease.kind == Kind::Exclusive.as_str()))
+    lease.is_ok_and(|lease| lease.is_some_and(|lease| lease.kind != Kind::Shared.as_str()))
+}
+
+/// When a login is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// The tool still runs: what cannot be proven now may be later.
+    Meanwhile,
+    /// The last time.
+    AtTheEnd,
 }
 
 /// Takes over what the tool has made of its login by now, if the run has it alone.
-pub(super) async fn settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) {
-    if let Err(error) = try_settle(inner, run, provider, guest).await {
+pub(super) async fn settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, when: When) {
+    if let Err(error) = try_settle(inner, run, provider, guest, when).await {
         tracing::error!(run = run.id, error = chain(&error), "a login could not be taken over");
     }
 }
 
-async fn try_settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) -> Result<(), ConnectionError> {
+async fn try_settle(
+    inner: &Inner,
+    run: &Run,
+    provider: &dyn Provider,
+    guest: &Guest,
+    when: When,
+) -> Result<(), ConnectionError> {
     let Some(lease) = inner.store.lease_of(&run.id).await? else { return Ok(()) };
     let opened = connections::open(&inner.store, &inner.vault, &run.user_id, &run.provider).await?;
     let Opened { credential: Credential::Login(before), connection } = opened else { return Ok(()) };
-    if lease.kind != Kind::Exclusive.as_str() || lease.version != connection.version {
+    if lease.kind == Kind::Shared.as_str() || lease.version != connection.version {
         // Somebody has connected anew meanwhile: this run's login is no longer the one that is kept.
         return Ok(());
     }
@@ -113,7 +128,7 @@ async fn try_settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &G
         Change::Same => Ok(()),
         Change::Dead => refuse(inner, run, &connection, "the provider refused to refresh it").await,
         Change::Refused(why) => refuse(inner, run, &connection, &why.to_string()).await,
-        Change::Refreshed(login) => refreshed(inner, run, provider, &connection, &before, login).await,
+        Change::Refreshed(login) => refreshed(inner, run, provider, (&connection, &before), login, when).await,
     }
 }
 
@@ -122,24 +137,33 @@ async fn refreshed(
     inner: &Inner,
     run: &Run,
     provider: &dyn Provider,
-    connection: &Connection,
-    before: &Login,
+    (connection, before): (&Connection, &Login),
     login: Login,
+    when: When,
 ) -> Result<(), ConnectionError> {
     let now = time::now_ms();
-    let kind = lease::needed(login.fresh_until, provider.sign_in().refreshes_early_ms(), run.timeout_s, now);
+    let kind = match lease::needed(login.fresh_until, provider.sign_in().refreshes_early_ms(), run.timeout_s, now) {
+        Kind::Shared | Kind::Keeper => Kind::Keeper,
+        Kind::Exclusive => Kind::Exclusive,
+    };
     let credential = Credential::Login(login);
     let proof = (|| verify::verify(&inner.ways.client, provider, &credential))
         .retry(ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(5))
-        .when(|failure| failure.code == Code::ProviderUnavailable);
+        .when(|failure| failure.code != Code::NeedsReconnect);
     let proof = tokio::time::timeout(PROVEN_WITHIN, proof.into_future()).await;
     let account = match proof {
         Ok(Ok(proof)) => proof.account,
-        Ok(Err(failure)) => {
-            return refuse(inner, run, connection, &format!("the provider does not know it: {}", failure.message))
-                .await;
+        Ok(Err(failure)) if failure.code == Code::NeedsReconnect => {
+            return refuse(inner, run, connection, "the provider does not take its access token").await;
         }
-        Err(_elapsed) => return refuse(inner, run, connection, "the provider did not say whose it is").await,
+        Ok(Err(_)) | Err(_) if when == When::Meanwhile => {
+            tracing::warn!(
+                run = run.id,
+                "the provider does not say whose the new login is; it is asked again at the end"
+            );
+            return Ok(());
+        }
+        Ok(Err(_)) | Err(_) => return refuse(inner, run, connection, "the provider did not say whose it is").await,
     };
     let known = connection.account_id.as_deref().unwrap_or(&before.account.id);
     if account.is_none_or(|account| account.id != known) {
@@ -196,11 +220,13 @@ async fn read(provider: &dyn Provider, guest: &Guest) -> Result<Files, Unread> {
         match guest.read_file(&format!("{HOME}/{}", file.path), FILE_MAX as u64).await {
             Ok(content) => drop(files.insert(file.name.into(), content)),
             Err(GuestError::Agent { source, .. }) if source.code == ErrorCode::NotFound => {}
-            Err(error @ (GuestError::TooLarge { .. } | GuestError::Agent { .. })) => {
-                return Err(Unread::Refused(error.to_string()));
+            Err(GuestError::TooLarge { .. }) => return Err(Unread::Refused("it is far too large".into())),
+            Err(GuestError::Agent { source, .. }) if source.code == ErrorCode::NotAFile => {
+                return Err(Unread::Refused("it is no regular file".into()));
             }
             Err(
-                error @ (GuestError::Driver(_)
+                error @ (GuestError::Agent { .. }
+                | GuestError::Driver(_)
                 | GuestError::Timeout { .. }
                 | GuestError::Request { .. }
                 | GuestError::Malformed { .. }

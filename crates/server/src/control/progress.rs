@@ -1,7 +1,10 @@
 //! How far a run's tool has been heard: what its row keeps for a server that takes over from this one.
 
 use super::{Inner, fault, run::Said, say::Say};
-use crate::{domain::failure::Failure, providers::Dialogue};
+use crate::{
+    domain::failure::Failure,
+    providers::{Dialogue, Outcome},
+};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +21,22 @@ pub struct Progress {
     pub unsaid: String,
     /// Which version of the connection it was let in with.
     pub connection: Option<i64>,
+    /// How it ended, once the tool has said so: the end itself is stored later, when its files are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
 }
 
 /// How far a tool was heard, that has printed and understood this much.
 pub(super) fn of(stdout: u64, dialogue: &dyn Dialogue, say: &Say, connection: Option<i64>) -> Progress {
     let (said, unsaid) = say.unsaid();
-    Progress { stdout, dialogue: dialogue.save(), said, unsaid: BASE64_STANDARD.encode(unsaid), connection }
+    Progress {
+        stdout,
+        dialogue: dialogue.save(),
+        said,
+        unsaid: BASE64_STANDARD.encode(unsaid),
+        connection,
+        outcome: None,
+    }
 }
 
 /// What was said in a run until now, from its events.

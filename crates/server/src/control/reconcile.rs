@@ -1,7 +1,7 @@
 //! One pass of the reconciler: look, plan, act.
 
 use super::{
-    Live, Runs, UNBEGUN, console, login,
+    Inner, Live, Runs, UNBEGUN, chain, console, login,
     plan::{Action, Seen, plan},
     run::{self, Begin},
 };
@@ -10,7 +10,7 @@ use crate::{
         failure::{Code, Failure},
         time,
     },
-    store::runs::End,
+    store::{StoreError, runs::End},
 };
 use polydev_sandbox::{Sandbox, SandboxId};
 use tokio_util::sync::CancellationToken;
@@ -39,36 +39,9 @@ impl Runs {
             })
         };
         for action in actions {
-            match action {
-                Action::Start(run) => self.start(run, None),
-                Action::Adopt(run, sandbox) => self.start(run, Some(sandbox)),
-                Action::PutBack(run) => inner.put_back(&run, UNBEGUN).await?,
-                Action::Stop(run) => {
-                    if let Some(live) = inner.live().get(&run) {
-                        live.stop.cancel();
-                    }
-                }
-                Action::EndCancelled(run) => {
-                    inner.finish(&run, &End::Cancelled).await?;
-                }
-                Action::EndInterrupted(run) => {
-                    tracing::warn!(run, "nothing works on this run any more");
-                    let error =
-                        Failure::new(Code::Interrupted, "the run's sandbox ended while no server watched over it")
-                            .hint(
-                                "The server or its host was stopped, or the database was out of reach. Run it again.",
-                            );
-                    inner.finish(&run, &End::Failed { error }).await?;
-                }
-                Action::Destroy(sandbox) => {
-                    tracing::warn!(%sandbox, "destroying a sandbox that nobody uses");
-                    console::keep_of_nobody(inner, &sandbox).await;
-                    if let Err(error) = inner.driver.destroy(&sandbox).await {
-                        tracing::error!(%sandbox, %error, "it could not be destroyed; the next pass tries again");
-                    }
-                }
-                Action::Park => inner.park(),
-                Action::Discard(sandbox) => inner.discard(&sandbox),
+            // What goes wrong with one run is no reason to leave the others alone.
+            if let Err(error) = self.act(action.clone()).await {
+                tracing::error!(?action, error = chain(&error), "it could not be done; the next pass tries again");
             }
         }
         let alive: Vec<String> = observed
@@ -78,6 +51,42 @@ impl Runs {
             .chain(inner.pool().sandboxes().map(ToString::to_string))
             .collect();
         inner.store.sandboxes_gone_but(&alive, time::now_ms()).await?;
+        Ok(())
+    }
+
+    /// Does one thing of a plan.
+    async fn act(&self, action: Action) -> Result<(), StoreError> {
+        let inner = &self.0;
+        match action {
+            Action::Start(run) => self.start(run, None),
+            Action::Adopt(run, sandbox) => self.start(run, Some(sandbox)),
+            Action::PutBack(run) => inner.put_back(&run, UNBEGUN).await?,
+            Action::Stop(run) => {
+                if let Some(live) = inner.live().get(&run) {
+                    live.stop.cancel();
+                }
+            }
+            Action::EndCancelled(run) => {
+                inner.finish(&run, &End::Cancelled).await?;
+                inner.poke.notify_one();
+            }
+            Action::EndInterrupted(run) => {
+                tracing::warn!(run, "nothing works on this run any more");
+                let error = Failure::new(Code::Interrupted, "the run's sandbox ended while no server watched over it")
+                    .hint("The server or its host was stopped, or the database was out of reach. Run it again.");
+                inner.finish(&run, &End::Failed { error }).await?;
+                inner.poke.notify_one();
+            }
+            Action::Destroy(sandbox) => {
+                tracing::warn!(%sandbox, "destroying a sandbox that nobody uses");
+                console::keep_of_nobody(inner, &sandbox).await;
+                if let Err(error) = inner.driver.destroy(&sandbox).await {
+                    tracing::error!(%sandbox, %error, "it could not be destroyed; the next pass tries again");
+                }
+            }
+            Action::Park => inner.park(),
+            Action::Discard(sandbox) => inner.discard(&sandbox),
+        }
         Ok(())
     }
 
@@ -97,9 +106,22 @@ impl Runs {
         let (of, starting) = (sandbox.id().clone(), begin == Begin::Fresh);
         live.insert(id.clone(), Live { sandbox: of, stop: stop.clone(), starting, interrupted: false });
         self.0.tasks.spawn(async move {
+            // However it ends, by a panic too.
+            let _leave = Leave { inner: &inner, id: &id };
             run::run(&inner, &id, begin, sandbox, &stop).await;
-            inner.live().remove(&id);
-            inner.poke.notify_one();
         });
+    }
+}
+
+/// A task's place, given back when dropped.
+struct Leave<'a> {
+    inner: &'a Inner,
+    id: &'a str,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.inner.live().remove(self.id);
+        self.inner.poke.notify_one();
     }
 }

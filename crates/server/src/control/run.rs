@@ -13,7 +13,10 @@
 use super::{
     Inner, UNBEGUN, cause, chain, console,
     converse::{Tool, converse},
-    fault, login, outputs, prepare, progress,
+    fault,
+    login::{self, When},
+    outputs, prepare,
+    progress::{self, Progress},
     say::Say,
 };
 use crate::{
@@ -59,6 +62,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     let run = match inner.store.run(id).await {
         // The pass that found it to adopt may have looked at its row just before it ended.
         Ok(Some(run)) if run.status.is_over() => return,
+        Ok(Some(run)) if begin == Begin::Adopted && run.sandbox_id.as_deref() != Some(sandbox.id().as_str()) => return,
         Ok(Some(run)) => run,
         Ok(None) => return,
         Err(error) => {
@@ -86,9 +90,9 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         },
     };
     let result = cause::name(inner, &run, &sandbox, &said, result).await;
-    if let (Some(provider), Some(guest)) = (providers::by_name(&run.provider), sandbox.guest()) {
+    if let (Some(provider), Some(guest), true) = (providers::by_name(&run.provider), sandbox.guest(), said.let_in) {
         // However it ended: the tool may have refreshed its login, and the old one is used up.
-        login::settle(inner, &run, provider, guest).await;
+        login::settle(inner, &run, provider, guest, When::AtTheEnd).await;
     }
     let Said { text, usage, version, stderr, traffic, .. } = said;
     let end = match result {
@@ -176,6 +180,8 @@ pub(super) struct Said {
     pub(super) stderr: Vec<u8>,
     /// Which version of the connection it was let in with.
     pub(super) version: Option<i64>,
+    /// Its home has all that lets it in: from here on the tool may change it.
+    pub(super) let_in: bool,
     /// What its way out has seen.
     pub(super) traffic: Option<Traffic>,
     /// When this server took the run over from another, until it is seen that the tool has got over that.
@@ -230,8 +236,8 @@ async fn fresh(
 ) -> Result<Outcome, Stop> {
     prepare::still_there(inner, run, sandbox).await;
     if !inner.store.start_run(&run.id, sandbox.id().as_str(), time::now_ms()).await.map_err(fault)? {
-        // Cancelled between the plan and now.
-        return Err(Stop::Stopped);
+        // Cancelled between the plan and now, which the next pass sees to; or no longer in the queue.
+        return Err(NOT_BEGUN);
     }
     inner.hub.changed(&run.user_id, Change::run(&run.id));
     let (guest, (invocation, version)) = tokio::try_join!(
@@ -241,6 +247,7 @@ async fn fresh(
     said.version = Some(version);
     let way_out = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
+    said.let_in = true;
     prepare::exec(inner, &guest, &invocation).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
@@ -263,7 +270,8 @@ async fn adopted(
     if !guest.jobs().await.map_err(lost)?.iter().any(|job| job.job == JOB) {
         return Err(NOT_BEGUN);
     }
-    *said = Said { adopted: said.adopted, ..progress::heard(inner, &run.id).await? };
+    said.let_in = true;
+    *said = Said { adopted: said.adopted, let_in: true, ..progress::heard(inner, &run.id).await? };
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
@@ -273,6 +281,11 @@ async fn adopted(
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
             (0, Some(version))
+        }
+        Some(Progress { outcome: Some(outcome), connection, .. }) => {
+            // The tool had said its last; only the end was not stored.
+            (said.version, said.adopted) = (connection, None);
+            return Ok(outcome);
         }
         Some(progress) => {
             dialogue.restore(progress.dialogue).map_err(fault)?;

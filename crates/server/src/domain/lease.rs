@@ -3,7 +3,7 @@
 //! ```text
 //!   fresh for longer than the run may take ─► shared: a copy that cannot be refreshed
 //!   a refresh may come ─────────────────────► exclusive: the whole login, which is read back
-//!        exclusive ─ refreshed, written back ─► shared
+//!        exclusive ─ refreshed, written back ─► keeper: others may share it, and this run is still read back
 //!   it ends with its run
 //! ```
 //! A refresh token works once: two runs that both refresh log each other out, and their person too.
@@ -15,6 +15,8 @@ pub enum Kind {
     Shared,
     /// Alone: it may refresh it.
     Exclusive,
+    /// Beside others, but with the whole login: it had it alone and has refreshed it.
+    Keeper,
 }
 
 impl Kind {
@@ -23,6 +25,7 @@ impl Kind {
         match self {
             Self::Shared => "shared",
             Self::Exclusive => "exclusive",
+            Self::Keeper => "keeper",
         }
     }
 }
@@ -53,7 +56,7 @@ impl Login {
     /// Whether a lease of this kind can be had now.
     pub fn has_room(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Shared => self.exclusive == 0,
+            Kind::Shared | Kind::Keeper => self.exclusive == 0,
             Kind::Exclusive => self.exclusive == 0 && self.shared == 0,
         }
     }
@@ -61,7 +64,7 @@ impl Login {
     /// Counts one more.
     pub fn take(&mut self, kind: Kind) {
         match kind {
-            Kind::Shared => self.shared += 1,
+            Kind::Shared | Kind::Keeper => self.shared += 1,
             Kind::Exclusive => self.exclusive += 1,
         }
     }

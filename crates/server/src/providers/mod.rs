@@ -236,7 +236,8 @@ pub struct ToolEnd {
 }
 
 /// How a run ended, as far as the tool can tell.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// An answer. Its text is what the `text.delta` events said.
     Answered {

@@ -114,8 +114,8 @@ pub async fn write_back(
     let update = "UPDATE encrypted_credentials
                   SET encrypted_data = $1, version = version + 1, updated_at = $2, fresh_until = $3, expires_at = $4,
                       status = 'active', error = NULL
-                  WHERE id = $5 AND version = $6 AND status IN ('active', 'expiring') AND EXISTS
-                  (SELECT 1 FROM leases WHERE run_id = $7 AND credential_id = $5 AND version = $6 AND kind = 'exclusive')";
+                  WHERE id = $5 AND version = $6 AND status <> 'revoked' AND EXISTS
+                  (SELECT 1 FROM leases WHERE run_id = $7 AND credential_id = $5 AND version = $6 AND kind <> 'shared')";
     let update = sqlx::query(update).bind(sealed.to_vec()).bind(now).bind(fresh_until).bind(expires_at).bind(id);
     let updated = update.bind(version).bind(run_id).execute(&mut *transaction).await?;
     if updated.rows_affected() != 1 {

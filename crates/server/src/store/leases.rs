@@ -7,7 +7,7 @@ use sqlx::{FromRow, Row};
 /// The lease of a run.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Lease {
-    /// `shared`, `exclusive`.
+    /// `shared`, `exclusive`, `keeper`.
     pub kind: String,
     /// The version of the credential that it is for.
     pub version: i64,
@@ -18,8 +18,10 @@ impl Store {
     pub async fn logins(&self) -> Result<Vec<Login>, StoreError> {
         let rows = sqlx::query(
             "SELECT user_id, provider, fresh_until, \
-             (SELECT COUNT(*) FROM leases WHERE credential_id = c.id AND kind = 'shared') AS shared, \
-             (SELECT COUNT(*) FROM leases WHERE credential_id = c.id AND kind = 'exclusive') AS alone \
+             (SELECT COUNT(*) FROM leases AS l JOIN runs AS r ON r.id = l.run_id \
+              WHERE l.credential_id = c.id AND l.kind <> 'exclusive' AND r.status = 'running') AS shared, \
+             (SELECT COUNT(*) FROM leases AS l JOIN runs AS r ON r.id = l.run_id \
+              WHERE l.credential_id = c.id AND l.kind = 'exclusive' AND r.status = 'running') AS alone \
              FROM encrypted_credentials AS c WHERE fresh_until IS NOT NULL",
         )
         .fetch_all(self.read())
@@ -46,11 +48,19 @@ impl Store {
         kind: Kind,
         at: i64,
     ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        // The credential's row first: on PostgreSQL two runs that take at once would each see that nobody has.
+        sqlx::query("UPDATE encrypted_credentials SET version = version WHERE user_id = $1 AND provider = $2")
+            .bind(user_id)
+            .bind(provider)
+            .execute(&mut *tx)
+            .await?;
         let taken = sqlx::query(
             "INSERT INTO leases (run_id, credential_id, kind, version, at) \
              SELECT $1, c.id, $2, $3, $4 FROM encrypted_credentials AS c \
              WHERE c.user_id = $5 AND c.provider = $6 AND c.version = $3 AND NOT EXISTS \
-             (SELECT 1 FROM leases WHERE credential_id = c.id AND (kind = 'exclusive' OR $2 = 'exclusive'))",
+             (SELECT 1 FROM leases AS l JOIN runs AS r ON r.id = l.run_id WHERE l.credential_id = c.id \
+              AND r.status = 'running' AND (l.kind = 'exclusive' OR $2 = 'exclusive'))",
         )
         .bind(run_id)
         .bind(kind.as_str())
@@ -58,8 +68,9 @@ impl Store {
         .bind(at)
         .bind(user_id)
         .bind(provider)
-        .execute(self.write())
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(taken.rows_affected() == 1)
     }
 

@@ -70,13 +70,16 @@ async fn only_who_has_it_alone_changes_it_and_only_that_version() {
         store.finish_run("run_1", &End::Cancelled, 1200).await.unwrap();
         store.take_lease("run_2", OF, 1, Kind::Exclusive, 1100).await.unwrap();
         assert!(!back("run_2", 2, Kind::Shared).await, "another version");
-        assert!(back("run_2", 1, Kind::Shared).await);
+        assert!(back("run_2", 1, Kind::Keeper).await);
         let row = credentials::get(&store, "usr_1", "claude").await.unwrap().unwrap();
         assert_eq!((row.version, row.encrypted_data, row.fresh_until), (2, b"two".to_vec(), Some(9000)));
         // It shares from now on, and others may.
         assert_eq!(held(&store).await, (1, 0));
-        assert!(!back("run_2", 2, Kind::Shared).await, "once");
+        assert!(!back("run_2", 1, Kind::Keeper).await, "once");
         assert!(store.take_lease("run_3", OF, 2, Kind::Shared, 1400).await.unwrap());
+        // It alone has what refreshes, and may do so again.
+        assert!(!back("run_3", 2, Kind::Keeper).await, "it shares");
+        assert!(back("run_2", 2, Kind::Keeper).await);
     })
     .await;
 }
