@@ -168,6 +168,7 @@ impl Hearing<'_, '_> {
             whole += len;
             steps.extend(dialogue.line(line));
         })?;
+        let from = self.tool.stdout;
         self.tool.stdout += whole;
         if self.tool.stdout > PRINTED_MAX {
             let words = format!("the tool printed more than {} MiB", PRINTED_MAX / 1024 / 1024);
@@ -176,25 +177,29 @@ impl Hearing<'_, '_> {
         if whole > 0 {
             self.batch.since.get_or_insert_with(Instant::now);
         }
-        self.understand(steps);
+        self.understand(from, steps);
         Ok(())
     }
 
     /// The tool has ended: what it left is a line too.
     fn end(&mut self) {
         let mut steps = Vec::new();
-        let dialogue = &mut self.tool.dialogue;
+        let (dialogue, from) = (&mut self.tool.dialogue, self.tool.stdout);
         self.tool.stdout += self.lines.finish(|line| steps.extend(dialogue.line(line)));
-        self.understand(steps);
+        self.understand(from, steps);
     }
 
-    fn understand(&mut self, steps: Vec<Step>) {
+    /// Takes what follows from lines, the first of which was printed from this byte on.
+    fn understand(&mut self, from: u64, steps: Vec<Step>) {
         for step in steps {
             if self.batch.outcome.is_some() {
                 return;
             }
             match step {
-                Step::Emit(event) => self.batch.events.push(event),
+                Step::Emit(event) => {
+                    self.said.got_over(from, &event);
+                    self.batch.events.push(event);
+                }
                 Step::Send(line) => self.batch.to_say.push(line),
                 Step::End(outcome) => self.batch.outcome = Some(outcome),
             }
@@ -210,12 +215,6 @@ impl Hearing<'_, '_> {
         }
         for event in &batch.events {
             self.said.note(event);
-        }
-        let speaks =
-            batch.events.iter().any(|event| matches!(event, EventBody::Text { .. } | EventBody::ToolCall { .. }));
-        if speaks && self.said.adopted.is_some_and(|at| self.tool.way_out.last_activity() > at) {
-            // The model has spoken after the tool went out again: the change of servers is behind it.
-            self.said.adopted = None;
         }
         let progress = Progress { outcome: batch.outcome.clone(), ..self.progress() };
         if !self.inner.append(&self.run.id, &batch.events, Some(&progress)).await.map_err(fault)? {

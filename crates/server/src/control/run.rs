@@ -69,7 +69,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
             return finish(inner, id, &End::Failed { error: fault(error) }).await;
         }
     };
-    let mut said = Said { adopted: (begin == Begin::Adopted).then(Instant::now), ..Said::default() };
+    let mut said = Said { adopted: (begin == Begin::Adopted).then(Adopted::default), ..Said::default() };
     let started = Instant::now();
     let ago_ms = run.started_at.filter(|_| begin == Begin::Adopted).map_or(0, |at| time::now_ms() - at);
     let left = Duration::from_secs(run.timeout_s as u64).saturating_sub(Duration::from_millis(ago_ms.max(0) as u64));
@@ -184,8 +184,17 @@ pub(super) struct Said {
     pub(super) let_in: bool,
     /// What its way out has seen.
     pub(super) traffic: Option<Traffic>,
-    /// When this server took the run over from another, until it is seen that the tool has got over that.
-    pub(super) adopted: Option<Instant>,
+    /// That this server took the run over from another, until it is seen that the tool has got over that.
+    pub(super) adopted: Option<Adopted>,
+}
+
+/// What is known of a run's change of servers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Adopted {
+    /// What its tool had printed by then, bytes of standard output: words of the time before.
+    pub(super) printed: u64,
+    /// One of the tool's own tools has answered since.
+    pub(super) worked: bool,
 }
 
 impl Said {
@@ -199,6 +208,29 @@ impl Said {
             | EventBody::Reasoning { .. }
             | EventBody::ToolCall { .. }
             | EventBody::ToolResult { .. }
+            | EventBody::Log { .. }
+            | EventBody::Completed { .. }
+            | EventBody::Failed { .. }
+            | EventBody::Cancelled => {}
+        }
+    }
+
+    /// Takes note of what an event says of the change of servers, which was printed from this byte on. A tool has
+    /// got over it when the model speaks to what a tool of its own has answered since: for that it was asked anew.
+    /// Mere words may have come before, over the network that was lost, and break off.
+    pub(super) fn got_over(&mut self, from: u64, event: &EventBody) {
+        let Some(adopted) = self.adopted.as_mut().filter(|adopted| adopted.printed <= from) else { return };
+        match event {
+            EventBody::ToolResult { .. } => adopted.worked = true,
+            EventBody::Text { .. } | EventBody::Reasoning { .. } | EventBody::ToolCall { .. } if adopted.worked => {
+                self.adopted = None;
+            }
+            EventBody::Text { .. }
+            | EventBody::Reasoning { .. }
+            | EventBody::ToolCall { .. }
+            | EventBody::Usage(_)
+            | EventBody::Queued { .. }
+            | EventBody::Started { .. }
             | EventBody::Log { .. }
             | EventBody::Completed { .. }
             | EventBody::Failed { .. }
@@ -267,16 +299,15 @@ async fn adopted(
     said: &mut Said,
 ) -> Result<Outcome, Stop> {
     let guest = sandbox.guest().cloned().ok_or(NOT_BEGUN)?;
-    if !guest.jobs().await.map_err(lost)?.iter().any(|job| job.job == JOB) {
-        return Err(NOT_BEGUN);
-    }
+    let jobs = guest.jobs().await.map_err(lost)?;
+    let job = jobs.iter().find(|job| job.job == JOB).ok_or(NOT_BEGUN)?;
     said.let_in = true;
-    *said = Said { adopted: said.adopted, let_in: true, ..progress::heard(inner, &run.id).await? };
+    let adopted = Some(Adopted { printed: job.written.stdout, worked: false });
+    *said = Said { adopted, let_in: true, ..progress::heard(inner, &run.id).await? };
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     let way_out = out(inner, run, invocation.hosts, &guest, said);
-    said.adopted = Some(Instant::now());
     let (stdout, connection) = match inner.store.progress(&run.id).await.map_err(fault)? {
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
@@ -371,5 +402,25 @@ pub(super) async fn destroy(inner: &Inner, sandbox: &mut Sandbox, stderr: &[u8],
     sandbox.stop().await;
     if let Err(error) = inner.store.set_sandbox(sandbox.id().as_str(), sandbox.state(), time::now_ms()).await {
         tracing::warn!(sandbox = %sandbox.id(), %error, "the end of a sandbox could not be stored; the next pass does it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_has_got_over_a_change_of_servers_when_the_model_was_asked_since() {
+        let text = EventBody::Text { text: "words".into() };
+        let result = EventBody::ToolResult { id: "1".into(), ok: true, output: String::new(), truncated: false };
+        let after = |events: &[(u64, &EventBody)]| {
+            let mut said = Said { adopted: Some(Adopted { printed: 100, worked: false }), ..Said::default() };
+            events.iter().for_each(|(from, event)| said.got_over(*from, event));
+            said.adopted.is_none()
+        };
+        assert!(!after(&[(90, &text), (100, &text), (300, &text)]), "it may be the answer that was under way");
+        assert!(!after(&[(90, &result), (100, &text)]), "what it prints from before says nothing");
+        assert!(!after(&[(100, &text), (200, &result)]));
+        assert!(after(&[(100, &result), (200, &text)]));
     }
 }
