@@ -113,7 +113,8 @@ fn log(config: &Config) {
         Some(LogFormat::Text) => false,
         None => !is_terminal(),
     };
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost, and nothing more: to complain of it on the same closed stream is a panic.
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second server in one process (a test) keeps the first one's log.
     let _ = if json { log.json().flatten_event(true).try_init() } else { log.with_target(false).try_init() };
 }

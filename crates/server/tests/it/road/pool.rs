@@ -20,7 +20,15 @@ use polydev_server::store::{Store, sqlite_url};
 use polydev_standin::{Options, Standin};
 use serde_json::{Value, json};
 use sqlx::Row;
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::symlink,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -237,6 +245,24 @@ async fn what_a_killed_server_had_parked_goes_and_another_is_made() {
         assert_eq!(host::mounts(), before);
         let out = server.polydev(&["run", "claude", "What is 17*23?"]);
         assert_eq!(text(&out.stdout), "391\n", "{}", text(&out.stderr));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_log_nobody_reads_leaves_nothing_either() {
+    let standin = standin().await;
+    blocking(move || {
+        let mut server = Server::start(&standin);
+        server.stop();
+        let mut serve = server.command(&["serve"]);
+        let mut child = serve.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(log.any(|line| line.unwrap().contains("a warm sandbox is ready")));
+        drop(log);
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(server.sandboxes(), Vec::<String>::new());
     })
     .await;
 }
