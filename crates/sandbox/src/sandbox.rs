@@ -5,6 +5,7 @@ use crate::{
     guest::{Guest, GuestError},
     machine::{Effect, Event, State, step},
 };
+use polydev_proto::Hello;
 use std::{sync::Arc, time::Duration};
 
 /// How long a sandbox may take to be made, and its agent to answer then.
@@ -26,6 +27,7 @@ pub struct Sandbox {
     driver: Arc<dyn Driver>,
     guest: Guest,
     state: State,
+    hello: Option<Hello>,
     broke: Option<StartFault>,
     console: Vec<u8>,
 }
@@ -63,7 +65,7 @@ impl Sandbox {
     /// A sandbox that is wanted, and of which nothing is there yet.
     pub fn new(driver: Arc<dyn Driver>, id: SandboxId) -> Self {
         let guest = Guest::new(driver.clone(), id);
-        Self { driver, guest, state: State::Requested, broke: None, console: Vec::new() }
+        Self { driver, guest, state: State::Requested, hello: None, broke: None, console: Vec::new() }
     }
 
     /// A sandbox that an earlier server has made, and that was found running.
@@ -86,20 +88,28 @@ impl Sandbox {
         (self.state == State::Ready).then_some(&self.guest)
     }
 
-    /// Makes it, and waits until its agent answers. On an error it is destroyed.
-    pub async fn start(&mut self, spec: &SandboxSpec) -> Result<Guest, StartError> {
-        self.happen(Event::Make, Some(spec)).await;
-        if self.state == State::Ready {
-            return Ok(self.guest.clone());
-        }
-        Err(self.start_error())
+    /// What its agent said of itself when it was last asked here.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
     }
 
-    /// Its agent, if one that was started earlier still answers. If it does not, it is destroyed.
-    pub async fn still_there(&mut self) -> Result<Guest, StartError> {
+    /// Makes it, and waits until its agent answers, and how. On an error it is destroyed.
+    pub async fn start(&mut self, spec: &SandboxSpec) -> Result<(Guest, Hello), StartError> {
+        self.happen(Event::Make, Some(spec)).await;
+        match (self.guest(), self.hello()) {
+            (Some(guest), Some(hello)) => Ok((guest.clone(), hello.clone())),
+            (_, _) => Err(self.start_error()),
+        }
+    }
+
+    /// Whether the agent of one that was started earlier still answers. If it does not, it is destroyed.
+    pub async fn still_there(&mut self) -> Result<(), StartError> {
         let hello = tokio::time::timeout(STILL_THERE_WITHIN, self.guest.hello()).await;
         let fault = match hello {
-            Ok(Ok(_)) => return Ok(self.guest.clone()),
+            Ok(Ok(hello)) => {
+                self.hello = Some(hello);
+                return Ok(());
+            }
             Ok(Err(error)) => StartFault::Hello(error),
             Err(_elapsed) => StartFault::Silent,
         };
@@ -162,7 +172,10 @@ impl Sandbox {
             Effect::Hello => {
                 let hello = tokio::time::timeout(WITHIN, self.guest.hello()).await;
                 let hello = hello.map_err(|_| StartFault::Timeout).and_then(|hello| hello.map_err(StartFault::Hello));
-                hello.map(|_| Event::Answered)
+                hello.map(|hello| {
+                    self.hello = Some(hello);
+                    Event::Answered
+                })
             }
             Effect::KeepConsole => {
                 self.console = self.driver.console(id, CONSOLE_TAIL).await.unwrap_or_default();

@@ -20,7 +20,7 @@ use polydev_sandbox::{
     DriverError, Guest, Priority, Sandbox, SandboxSpec, StartError, StartFault, Stream,
     egress::DialError,
     image::{HOME, USER, WORKSPACE},
-    proto::{Exec, Overflow, Ring},
+    proto::{Exec, Hello, Overflow, Ring},
 };
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
@@ -53,12 +53,12 @@ pub(super) async fn still_there(inner: &Inner, run: &Run, sandbox: &mut Sandbox)
     }
 }
 
-/// Makes the sandbox, or takes one that was made ahead.
-pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<Guest, Failure> {
+/// Makes the sandbox, or takes one that was made ahead: its agent, and what that says of itself.
+pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<(Guest, Hello), Failure> {
     let id = sandbox.id().to_string();
-    if let Some(guest) = sandbox.guest() {
+    if let (Some(guest), Some(hello)) = (sandbox.guest(), sandbox.hello()) {
         inner.store.give_sandbox(&id, &run.user_id, &run.id).await.map_err(fault)?;
-        return Ok(guest.clone());
+        return Ok((guest.clone(), hello.clone()));
     }
     let (kind, spec, owner) = (inner.driver.kind(), spec(inner)?, Some((&*run.user_id, &*run.id)));
     inner.store.insert_sandbox(&id, owner, kind, &spec.image_id, time::now_ms()).await.map_err(fault)?;
@@ -128,19 +128,22 @@ async fn open(inner: &Inner, run: &Run, provider: &'static dyn Provider) -> Resu
 
 /// Puts the home of the tool and the files of the run in their places.
 pub(super) async fn put_files(inner: &Inner, guest: &Guest, run: &Run, home: &[HomeFile]) -> Result<(), Failure> {
-    for file in home {
-        let content = file.content.expose_secret().as_bytes();
-        guest.write_file(&format!("{HOME}/{}", file.path), file.mode, content).await.map_err(lost)?;
-    }
-    for file in inner.store.run_files(&run.id).await.map_err(fault)? {
-        guest.write_file(&format!("{WORKSPACE}/{}", file.path), 0o644, &file.content).await.map_err(lost)?;
-    }
-    Ok(())
+    let put = async |path: String, mode, content: &[u8]| guest.write_file(&path, mode, content).await.map_err(lost);
+    let home = home
+        .iter()
+        .map(|file| put(format!("{HOME}/{}", file.path), file.mode, file.content.expose_secret().as_bytes()));
+    let work = async {
+        for file in inner.store.run_files(&run.id).await.map_err(fault)? {
+            put(format!("{WORKSPACE}/{}", file.path), 0o644, &file.content).await?;
+        }
+        Ok(())
+    };
+    // A home is a handful of files, of which each costs a round trip.
+    tokio::try_join!(futures_util::future::try_join_all(home), work).map(drop)
 }
 
 /// Starts the tool.
-pub(super) async fn exec(inner: &Inner, guest: &Guest, invocation: &Invocation) -> Result<(), Failure> {
-    let hello = guest.hello().await.map_err(lost)?;
+pub(super) async fn exec(inner: &Inner, guest: &Guest, hello: &Hello, invocation: &Invocation) -> Result<(), Failure> {
     let env = environment(inner.config.sandbox.ca_file.is_some(), &hello.proxy, &invocation.env);
     let exec = Exec {
         job: JOB.into(),

@@ -272,7 +272,7 @@ async fn fresh(
         return Err(NOT_BEGUN);
     }
     inner.hub.changed(&run.user_id, Change::run(&run.id));
-    let (guest, (invocation, version)) = tokio::try_join!(
+    let ((guest, hello), (invocation, version)) = tokio::try_join!(
         async { Ok(prepare::sandbox(inner, run, sandbox).await?) },
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
@@ -280,7 +280,7 @@ async fn fresh(
     let way_out = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     said.let_in = true;
-    prepare::exec(inner, &guest, &invocation).await?;
+    prepare::exec(inner, &guest, &hello, &invocation).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
