@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, str::FromStr};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 /// Makes, finds, dials and destroys sandboxes.
 ///
@@ -29,6 +30,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Makes a sandbox and starts the agent in it. It returns when the agent
     /// may be dialled; the agent's own readiness is asked of the agent.
     async fn create(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<(), DriverError>;
+
+    /// Reads an image into memory for the sandboxes to come: what is not there yet, at most `max` bytes, until
+    /// `stop`, giving way to all that runs. How many bytes that were. A driver that uses no image has nothing to do.
+    async fn read_ahead(&self, _spec: &SandboxSpec, _max: u64, _stop: &CancellationToken) -> Result<u64, DriverError> {
+        Ok(0)
+    }
 
     /// Opens a new byte stream to the agent.
     async fn connect(&self, id: &SandboxId) -> Result<Stream, DriverError>;

@@ -21,6 +21,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// A place for one driver's sandboxes, and what they are made from.
 struct Host {
@@ -405,6 +406,25 @@ async fn background(host: &Host) {
     }
 }
 
+/// Holds for containers: what will be needed is in memory, and nothing is read twice.
+async fn read_ahead(host: &Host) {
+    let (driver, spec, stop) = (host.driver(), host.spec(), CancellationToken::new());
+    let all = driver.read_ahead(&spec, u64::MAX, &stop).await.unwrap();
+    assert!(all > 1 << 20, "{all} bytes of programs and libraries");
+    assert_eq!(driver.read_ahead(&spec, u64::MAX, &stop).await.unwrap(), 0);
+
+    // With the namespace its memory goes. What is read goes beyond the limit by a window at most.
+    let another = host.driver();
+    drop(driver);
+    eventually("the loop device is freed", async || loop_devices(host.image.to_str().unwrap()) == 0).await;
+    let some = another.read_ahead(&spec, 1, &stop).await.unwrap();
+    assert_eq!(some, 1);
+    stop.cancel();
+    assert_eq!(another.read_ahead(&spec, u64::MAX, &stop).await.unwrap(), 0);
+    let missing = SandboxSpec { image: host.dir.path().join("missing.ext4"), ..spec };
+    assert!(another.read_ahead(&missing, 1, &stop).await.is_err());
+}
+
 async fn half_made(host: &Host) {
     let (driver, a) = (host.driver(), id('a'));
     driver.create(&a, &host.spec()).await.unwrap();
@@ -468,6 +488,8 @@ async fn oci() {
             limits(&host).await;
             nothing_left(&host).await;
             background(&host).await;
+            nothing_left(&host).await;
+            read_ahead(&host).await;
             nothing_left(&host).await;
             half_made(&host).await;
             nothing_left(&host).await;

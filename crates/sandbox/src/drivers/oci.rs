@@ -14,6 +14,7 @@
 //! these are gone, and each can be found from the folder alone, which is made
 //! first and removed last.
 
+mod ahead;
 mod cgroup;
 mod mounts;
 mod probe;
@@ -45,6 +46,7 @@ use std::{
     sync::Arc,
 };
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 /// The driver.
 #[derive(Debug)]
@@ -93,6 +95,16 @@ impl Driver for Oci {
         let making = Making { folder, _lock: lock, image, spec: spec.clone(), agent: ready.agent.clone() };
         let (runtime, state) = (ready.runtime.clone(), runtime_dir(&self.dir));
         in_a_thread("sandbox", move || making.make(&runtime, &state)).await
+    }
+
+    async fn read_ahead(&self, spec: &SandboxSpec, max: u64, stop: &CancellationToken) -> Result<u64, DriverError> {
+        let image = self.images.namespace(spec).await?;
+        let (dir, stop) = (self.images.mount_point().to_owned(), stop.clone());
+        in_a_thread("read-ahead", move || {
+            mounts::enter(image.as_fd()).map_err(|error| step("entering the image's namespace", error))?;
+            ahead::read_tree(&dir, max, &stop).map_err(|error| step("reading the image ahead", error))
+        })
+        .await
     }
 
     async fn connect(&self, id: &SandboxId) -> Result<Stream, DriverError> {

@@ -59,6 +59,11 @@ impl Images {
         Self { mount_point: dir.join("image"), open: Mutex::default() }
     }
 
+    /// Where in its namespace an image is mounted.
+    pub(super) fn mount_point(&self) -> &Path {
+        &self.mount_point
+    }
+
     /// The namespace in which the image is mounted.
     pub(super) async fn namespace(&self, spec: &SandboxSpec) -> Result<Arc<OwnedFd>, DriverError> {
         let mut open = self.open.lock().await;
@@ -121,11 +126,16 @@ fn hide_empty_hierarchy() -> io::Result<()> {
     }
 }
 
+/// Takes the calling thread into the namespace of an image.
+pub(super) fn enter(image: BorrowedFd<'_>) -> io::Result<()> {
+    sys::own_working_folder()?;
+    Ok(move_into_link_name_space(image, Some(LinkNameSpaceType::Mount))?)
+}
+
 /// Makes the sandbox's root, `root` in its folder, and stays in the namespace that has it.
 pub(super) fn mount_root(image: BorrowedFd<'_>, folder: &Folder, disk_mib: u64) -> Result<(), DriverError> {
     let work = || -> io::Result<()> {
-        sys::own_working_folder()?;
-        move_into_link_name_space(image, Some(LinkNameSpaceType::Mount))?;
+        enter(image)?;
         own_namespace()?;
         for dir in ["layer", "root"] {
             fs::create_dir(folder.join(dir))?;
