@@ -11,6 +11,7 @@ use axum::{
     extract::State,
     response::sse::{self, Sse},
     routing::{get, post},
+    serve::ListenerExt,
 };
 use futures_util::{Stream, StreamExt, stream};
 use polydev_server::domain::event::Event;
@@ -103,7 +104,7 @@ pub(crate) async fn serve(file: &Path) -> Result<()> {
         .with_state(served);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, router).await?)
+    Ok(axum::serve(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router).await?)
 }
 
 async fn replay(State(served): State<Served>) -> Sse<impl Stream<Item = Result<sse::Event, Infallible>>> {

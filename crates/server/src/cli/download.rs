@@ -48,6 +48,10 @@ impl Folder {
     /// Writes a file below the folder, in place of one that is there.
     fn save(&self, path: &str, content: &[u8]) -> io::Result<()> {
         check_path(path).map_err(bad_path)?;
+        if path.split('/').any(|part| part.eq_ignore_ascii_case(".git")) {
+            // In a working tree its settings and hooks are programs that git starts.
+            return Err(bad_path("leads into a git repository's own files".into()));
+        }
         let (folders, name) = path.rsplit_once('/').map_or((None, path), |(folders, name)| (Some(folders), name));
         let mut folder = self.folder.try_clone()?;
         for part in folders.into_iter().flat_map(|folders| folders.split('/')) {
@@ -192,7 +196,8 @@ mod tests {
         let absolute = dir.path().join("outside/file").display().to_string();
         let climbing =
             ["../../outside/file", "..", "a/../../../outside/file", ".", "a//b", "/", "", "a/", "./a", &absolute];
-        for path in climbing.into_iter().chain(["a\0b", "a\nb", "..\\..\\outside\\file"]) {
+        let git = [".git/config", "a/.GIT/hooks/post-checkout", ".git"];
+        for path in climbing.into_iter().chain(git).chain(["a\0b", "a\nb", "..\\..\\outside\\file"]) {
             assert_eq!(folder.save(path, b"x").unwrap_err().kind(), io::ErrorKind::InvalidInput, "{path:?}");
         }
         untouched(&dir);

@@ -33,9 +33,12 @@ use polydev_sandbox::{
     proto::{ErrorCode, WatchRule},
 };
 use std::{convert::Infallible, time::Duration};
+use tokio::time::MissedTickBehavior;
 
 /// For how long a file must not have changed: gemini writes in place.
 const QUIET_MS: u64 = 1000;
+/// How often a login is looked at, at most.
+const OFTEN: Duration = Duration::from_secs(1);
 /// How long the provider may take in all to say whose login it is.
 const PROVEN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -70,7 +73,11 @@ pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, gue
         };
         match guest.watch(provider.sign_in().files().iter().map(rule).collect()).await {
             Ok(mut changes) => {
+                // A sandbox that tells of changes without end is not asked more often.
+                let mut often = tokio::time::interval(OFTEN);
+                often.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 while let Ok(Some(_)) = changes.next().await {
+                    often.tick().await;
                     settle(inner, run, provider, guest, When::Meanwhile).await;
                 }
             }
@@ -78,6 +85,17 @@ pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, gue
         }
     }
     std::future::pending().await
+}
+
+/// Whether the run was lent a login that is over by now. Runs get leases for longer than they may take; only clocks
+/// that jump, and hosts that sleep, make it so.
+pub(super) async fn lent_is_over(inner: &Inner, run: &Run) -> bool {
+    let lease = inner.store.lease_of(&run.id).await;
+    lease.is_ok_and(|lease| {
+        lease.is_some_and(|lease| {
+            lease.kind == Kind::Shared.as_str() && lease.fresh_until.is_some_and(|until| until <= time::now_ms())
+        })
+    })
 }
 
 async fn has_it_alone(inner: &Inner, run: &Run) -> bool {

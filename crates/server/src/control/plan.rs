@@ -130,26 +130,37 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
                     actions.push(Action::Stop(run.id.clone()));
                 }
             }
-            Status::Queued | Status::Running if run.cancelled => actions.push(Action::EndCancelled(run.id.clone())),
+            Status::Queued if run.cancelled => actions.push(Action::EndCancelled(run.id.clone())),
             Status::Queued => waiting.push(run),
-            Status::Running => actions.push(match adoptable.get(run.id.as_str()) {
+            Status::Running => match adoptable.get(run.id.as_str()) {
                 Some(&sandbox) => {
                     *running_of.entry(&run.user_id).or_default() += 1;
-                    Action::Adopt(run.id.clone(), sandbox.clone())
+                    actions.push(Action::Adopt(run.id.clone(), sandbox.clone()));
+                    if run.cancelled {
+                        // Its tool may have refreshed a login, which is read back before the sandbox goes.
+                        actions.push(Action::Stop(run.id.clone()));
+                    }
                 }
-                None if run.began || run.attempts >= ATTEMPTS => Action::EndInterrupted(run.id.clone()),
-                None => Action::PutBack(run.id.clone()),
-            }),
+                None if run.cancelled => actions.push(Action::EndCancelled(run.id.clone())),
+                None if run.began || run.attempts >= ATTEMPTS => actions.push(Action::EndInterrupted(run.id.clone())),
+                None => actions.push(Action::PutBack(run.id.clone())),
+            },
             Status::Completed | Status::Failed | Status::Cancelled => {}
         }
     }
     let places = if seen.draining { 0 } else { seen.capacity.saturating_sub(seen.live.len() + adoptable.len()) };
     for _ in 0..places {
-        // The first of the least: `min_by_key` keeps the oldest among equals. Who waits for a login waits for nothing else.
+        // Who waits for a login waits for nothing else, and is not overtaken at it: a run that needs it alone would
+        // wait for ever behind short ones that share it.
+        let mut waited_for: HashSet<(&str, &str)> = HashSet::new();
+        // The first of the least: `min_by_key` keeps the oldest among equals.
         let next = waiting
             .iter()
             .enumerate()
-            .filter(|(_, run)| logins.has_room(run))
+            .filter(|(_, run)| {
+                let login = (run.user_id.as_str(), run.provider.as_str());
+                !waited_for.contains(&login) && (logins.has_room(run) || !waited_for.insert(login))
+            })
             .min_by_key(|(_, run)| running_of.get(run.user_id.as_str()).copied().unwrap_or(0));
         let Some(at) = next.map(|(at, _)| at) else { break };
         let run = waiting.remove(at);
@@ -163,7 +174,7 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
 
 /// The run and its sandbox, if both run and nobody works on them.
 fn adoptable<'a>(run: &'a OpenRun, seen: &Seen<'a>) -> Option<(&'a str, &'a SandboxId)> {
-    let wanted = run.status == Status::Running && !run.cancelled && !seen.draining && !seen.live.contains_key(&run.id);
+    let wanted = run.status == Status::Running && !seen.draining && !seen.live.contains_key(&run.id);
     let sandbox = run.sandbox_id.as_deref().filter(|_| wanted)?;
     let runs = |observed: &&Observed| observed.phase == Phase::Running && observed.id.as_str() == sandbox;
     Some((&run.id, &seen.observed.iter().find(runs)?.id))
@@ -274,13 +285,13 @@ mod tests {
             [
                 Action::Destroy(sandbox(2)),
                 Action::Destroy(sandbox(3)),
-                Action::Destroy(sandbox(6)),
                 Action::Adopt("runs".into(), sandbox(1)),
                 Action::EndInterrupted("ended".into()),
                 Action::PutBack("half made".into()),
                 Action::PutBack("gone".into()),
                 Action::EndInterrupted("hopeless".into()),
-                Action::EndCancelled("cancelled".into()),
+                Action::Adopt("cancelled".into(), sandbox(6)),
+                Action::Stop("cancelled".into()),
             ]
         );
     }
@@ -308,6 +319,22 @@ mod tests {
         let mut taken = logins(61_001);
         taken.of.get_mut(&key).unwrap().0.exclusive = 1;
         assert_eq!(started(taken), start(&["c"]));
+        // A long one waits for those who share; a short one that came later does not pass it.
+        let mut long_first = open.clone();
+        long_first[0].timeout_s = 3600;
+        let mut shared = logins(61_001);
+        shared.of.get_mut(&key).unwrap().0.shared = 1;
+        let warm = Warm::default();
+        let seen = Seen {
+            open: &long_first,
+            observed: &[],
+            live: &HashMap::new(),
+            capacity: 9,
+            draining: false,
+            warm: &warm,
+            logins: shared,
+        };
+        assert_eq!(plan(&seen), start(&["c"]));
         // One that begins counts, though its lease is not taken yet.
         let live = HashMap::from([("a".to_owned(), sandbox(0))]);
         let warm = Warm::default();

@@ -1,9 +1,9 @@
 //! How far a run's tool has been heard: what its row keeps for a server that takes over from this one.
 
-use super::{Inner, fault, run::Said, say::Say};
+use super::{Inner, run::Said, say::Say};
 use crate::{
-    domain::failure::Failure,
     providers::{Dialogue, Outcome},
+    store::{StoreError, runs::End},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
@@ -40,12 +40,24 @@ pub(super) fn of(stdout: u64, dialogue: &dyn Dialogue, say: &Say, connection: Op
 }
 
 /// What was said in a run until now, from its events.
-pub(super) async fn heard(inner: &Inner, run: &str) -> Result<Said, Failure> {
+pub(super) async fn heard(inner: &Inner, run: &str) -> Result<Said, StoreError> {
     let (mut said, mut after) = (Said::default(), 0);
     loop {
-        let events = inner.store.events_after(run, after).await.map_err(fault)?;
+        let events = inner.store.events_after(run, after).await?;
         let Some(last) = events.last() else { return Ok(said) };
         after = last.seq;
         events.iter().for_each(|event| said.note(&event.body));
     }
+}
+
+/// The end of a run whose tool had said its last, when only that was not stored. `None`: it had not.
+pub(super) async fn end(inner: &Inner, run: &str) -> Result<Option<End>, StoreError> {
+    Ok(match inner.store.progress(run).await?.and_then(|progress| progress.outcome) {
+        None => None,
+        Some(Outcome::Failed(error)) => Some(End::Failed { error }),
+        Some(Outcome::Answered { usage }) => {
+            let said = heard(inner, run).await?;
+            Some(End::Completed { text: said.text, usage: usage.or(said.usage) })
+        }
+    })
 }

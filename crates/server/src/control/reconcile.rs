@@ -3,6 +3,7 @@
 use super::{
     Inner, Live, Runs, UNBEGUN, chain, console, login,
     plan::{Action, Seen, plan},
+    progress,
     run::{self, Begin},
 };
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
     },
     store::{StoreError, runs::End},
 };
-use polydev_sandbox::{Sandbox, SandboxId};
+use polydev_sandbox::{Sandbox, SandboxId, machine::State};
+use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 impl Runs {
@@ -44,13 +46,17 @@ impl Runs {
                 tracing::error!(?action, error = chain(&error), "it could not be done; the next pass tries again");
             }
         }
-        let alive: Vec<String> = observed
+        // The rows are read first: a sandbox that gets one from here on is none of these.
+        let standing = inner.store.standing_sandboxes().await?;
+        let alive: HashSet<String> = observed
             .iter()
             .map(|seen| seen.id.to_string())
             .chain(inner.live().values().map(|live| live.sandbox.to_string()))
             .chain(inner.pool().sandboxes().map(ToString::to_string))
             .collect();
-        inner.store.sandboxes_gone_but(&alive, time::now_ms()).await?;
+        for gone in standing.iter().filter(|id| !alive.contains(*id)) {
+            inner.store.set_sandbox(gone, &State::Gone, time::now_ms()).await?;
+        }
         Ok(())
     }
 
@@ -72,9 +78,14 @@ impl Runs {
             }
             Action::EndInterrupted(run) => {
                 tracing::warn!(run, "nothing works on this run any more");
-                let error = Failure::new(Code::Interrupted, "the run's sandbox ended while no server watched over it")
-                    .hint("The server or its host was stopped, or the database was out of reach. Run it again.");
-                inner.finish(&run, &End::Failed { error }).await?;
+                let interrupted = || {
+                    let words = "the run's sandbox ended while no server watched over it";
+                    let hint = "The server or its host was stopped, or the database was out of reach. Run it again.";
+                    End::Failed { error: Failure::new(Code::Interrupted, words).hint(hint) }
+                };
+                // The tool may have said its last before.
+                let end = progress::end(inner, &run).await?.unwrap_or_else(interrupted);
+                inner.finish(&run, &end).await?;
                 inner.poke.notify_one();
             }
             Action::Destroy(sandbox) => {

@@ -29,8 +29,9 @@ use crate::{
         time,
     },
     providers::{self, Dialogue, Outcome, Prompt, Provider, Step},
-    store::runs::End,
+    store::{StoreError, runs::End},
 };
+use backon::{ExponentialBuilder, Retryable};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::FutureExt;
 use polydev_sandbox::{
@@ -47,6 +48,9 @@ use tokio_util::sync::CancellationToken;
 
 /// The job's name in its sandbox.
 pub(super) const JOB: &str = "run";
+
+/// How often the end of a run is tried to be stored, about a minute long.
+const FINISHED_AT_MOST: usize = 9;
 
 /// Where the task of a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +73,13 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
             return finish(inner, id, &End::Failed { error: fault(error) }).await;
         }
     };
-    let mut said = Said { adopted: (begin == Begin::Adopted).then(Adopted::default), ..Said::default() };
+    let mut said = match begin {
+        Begin::Fresh => Said::default(),
+        // Before anything may stop it: what its tool made of a login is read back in any case.
+        Begin::Adopted => {
+            Said { let_in: has_tool(&sandbox).await, adopted: Some(Adopted::default()), ..Said::default() }
+        }
+    };
     let started = Instant::now();
     let ago_ms = run.started_at.filter(|_| begin == Begin::Adopted).map_or(0, |at| time::now_ms() - at);
     let left = Duration::from_secs(run.timeout_s as u64).saturating_sub(Duration::from_millis(ago_ms.max(0) as u64));
@@ -149,8 +159,23 @@ fn leaves_files(end: &End) -> bool {
     }
 }
 
+/// Whether there is a tool in the sandbox.
+async fn has_tool(sandbox: &Sandbox) -> bool {
+    match sandbox.guest() {
+        Some(guest) => guest.jobs().await.is_ok_and(|jobs| jobs.iter().any(|job| job.job == JOB)),
+        None => false,
+    }
+}
+
+/// Stores the end of a run: an answer that was given is not lost for a database that is away for a moment.
 async fn finish(inner: &Inner, run: &str, end: &End) {
-    if let Err(error) = inner.finish(run, end).await {
+    let stored = (|| inner.finish(run, end))
+        .retry(ExponentialBuilder::default().with_max_delay(Duration::from_secs(10)).with_max_times(FINISHED_AT_MOST))
+        .when(|error| matches!(error, StoreError::Query(_)))
+        .notify(|error, pause| {
+            tracing::warn!(run, error = chain(error), ?pause, "the end of a run could not be stored yet");
+        });
+    if let Err(error) = stored.await {
         tracing::error!(run, error = chain(&error), "the end of a run could not be stored; the next pass ends it");
     }
 }
@@ -303,7 +328,7 @@ async fn adopted(
     let job = jobs.iter().find(|job| job.job == JOB).ok_or(NOT_BEGUN)?;
     said.let_in = true;
     let adopted = Some(Adopted { printed: job.written.stdout, worked: false });
-    *said = Said { adopted, let_in: true, ..progress::heard(inner, &run.id).await? };
+    *said = Said { adopted, let_in: true, ..progress::heard(inner, &run.id).await.map_err(fault)? };
     let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);

@@ -55,14 +55,17 @@ impl Store {
         Ok(Some(Kept { request_hash: row.try_get("request_hash")?, run_id: row.try_get("run_id")?, answer }))
     }
 
-    /// Keeps the answer to a request, beside the run that it made if it made one.
+    /// Keeps the answer to a request, beside the run that it made if it made one: not that of a run which is deleted
+    /// by now.
     pub async fn keep(&self, claim: &Claim, answer: &Answer, now: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         forget_old(&mut tx, claim, now).await?;
         sqlx::query(
             "INSERT INTO idempotency_keys (user_id, endpoint, key, request_hash, created_at, status, headers, body) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-             ON CONFLICT (user_id, endpoint, key) DO UPDATE SET status = $6, headers = $7, body = $8",
+             ON CONFLICT (user_id, endpoint, key) DO UPDATE SET status = $6, headers = $7, body = $8 \
+             WHERE idempotency_keys.run_id IS NULL \
+             OR EXISTS (SELECT 1 FROM runs WHERE runs.id = idempotency_keys.run_id)",
         )
         .bind(&claim.user_id)
         .bind(&claim.endpoint)

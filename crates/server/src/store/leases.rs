@@ -11,6 +11,8 @@ pub struct Lease {
     pub kind: String,
     /// The version of the credential that it is for.
     pub version: i64,
+    /// When the access token of that login ends, Unix milliseconds; `None`: there is another version by now.
+    pub fresh_until: Option<i64>,
 }
 
 impl Store {
@@ -76,7 +78,12 @@ impl Store {
 
     /// The lease of a run, if it has one.
     pub async fn lease_of(&self, run_id: &str) -> Result<Option<Lease>, StoreError> {
-        let select = sqlx::query_as("SELECT kind, version FROM leases WHERE run_id = $1").bind(run_id);
+        let select = sqlx::query_as(
+            "SELECT l.kind, l.version, c.fresh_until FROM leases AS l \
+             LEFT JOIN encrypted_credentials AS c ON c.id = l.credential_id AND c.version = l.version \
+             WHERE l.run_id = $1",
+        )
+        .bind(run_id);
         Ok(select.fetch_optional(self.read()).await?)
     }
 }

@@ -34,8 +34,9 @@ impl Store {
         if self.is_open(id).await? {
             return Ok(());
         }
+        // The last first: who reads it still finds an end, and no hole.
         let events = "DELETE FROM run_events WHERE run_id = $1 AND seq IN \
-                      (SELECT seq FROM run_events WHERE run_id = $1 ORDER BY seq LIMIT $2)";
+                      (SELECT seq FROM run_events WHERE run_id = $1 ORDER BY seq DESC LIMIT $2)";
         let files = "DELETE FROM run_files WHERE run_id = $1 AND path IN \
                      (SELECT path FROM run_files WHERE run_id = $1 ORDER BY path LIMIT $2)";
         let outputs = "DELETE FROM run_outputs WHERE run_id = $1 AND path IN \

@@ -145,16 +145,10 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down that every sandbox but these is gone.
-    pub async fn sandboxes_gone_but(&self, alive: &[String], at: i64) -> Result<(), StoreError> {
-        let rows = sqlx::query("SELECT id FROM sandboxes WHERE ended_at IS NULL").fetch_all(self.read()).await?;
-        for row in rows {
-            let id: String = row.try_get("id")?;
-            if !alive.contains(&id) {
-                self.set_sandbox(&id, &State::Gone, at).await?;
-            }
-        }
-        Ok(())
+    /// The sandboxes that have not ended, as far as is written down.
+    pub async fn standing_sandboxes(&self) -> Result<Vec<String>, StoreError> {
+        let ids = sqlx::query_scalar("SELECT id FROM sandboxes WHERE ended_at IS NULL");
+        Ok(ids.fetch_all(self.read()).await?)
     }
 }
 

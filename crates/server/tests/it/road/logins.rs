@@ -171,7 +171,7 @@ async fn what_a_hostile_run_leaves_is_not_kept() {
         ("half a file", format!("head -c 100 {file} > $HOME/half; cat $HOME/half > {file}")),
         ("nothing", format!("rm {file}")),
     ];
-    let store = Store::open(&sqlite_url(&server.data_dir().join("polydev.db"))).await.unwrap();
+    let store = database(&server).await;
     for (at, (what, command)) in cases.into_iter().enumerate() {
         let login = ada.login_files_for(Provider::Claude, Duration::from_secs(120));
         let (status, connected) = import(&server, "claude", login).await;
@@ -205,31 +205,84 @@ async fn what_a_hostile_run_leaves_is_not_kept() {
 /// The server dies after the tool has refreshed its login, and before what it left was read back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refreshed_login_outlives_the_server() {
+    killed_when_the_login_is_refreshed(Then::GoesOn).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refreshed_login_outlives_the_server_and_its_run() {
+    killed_when_the_login_is_refreshed(Then::Cancelled).await;
+}
+
+/// What becomes of the run.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    GoesOn,
+    Cancelled,
+}
+
+async fn killed_when_the_login_is_refreshed(then: Then) {
     let (server, standin) = server("").await;
     let ada = standin.account("ada");
     let login = ada.login_files_for(Provider::Claude, Duration::from_secs(120));
     assert_eq!(import(&server, "claude", login).await.0, 200);
     let body = json!({ "provider": "claude", "prompt": "use tool: sleep 4; echo woken" });
     let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
-    let path = format!("/runs/{}", run["id"].as_str().unwrap());
+    let run = run["id"].as_str().unwrap();
+    let path = format!("/runs/{run}");
     // The model has answered, so the tool has its new tokens; a second later they would be read back.
     let mut stream = server.request(Method::GET, &format!("{path}/events")).send().await.unwrap();
     let mut read = Vec::new();
     while !text(&read).contains("tool.call") {
         read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
     }
-    let server = blocking(move || {
+    let mut server = blocking(move || {
         let mut server = server;
         server.kill();
+        server
+    })
+    .await;
+    if then == Then::Cancelled {
+        // Written down by the server that was killed.
+        assert!(database(&server).await.request_cancel(run, 1).await.unwrap());
+    }
+    let server = blocking(move || {
         server.run();
         server
     })
     .await;
     let events = server.request(Method::GET, &format!("{path}/events")).send().await.unwrap().text().await.unwrap();
-    assert!(events.contains("run.completed"), "{events}\n{}", server.log());
-    assert!(server.log().contains("a login was refreshed"));
+    let end = if then == Then::Cancelled { "run.cancelled" } else { "run.completed" };
+    assert!(events.contains(end), "{events}\n{}", server.log());
+    assert!(server.log().contains("a login was refreshed"), "{}", server.log());
     assert_eq!(connection(&server, "claude").await["status"], "active");
     let all = self::run(&server, "claude", "What is 17*23?").await;
     assert_eq!(answer(&all).trim(), "391", "the login lives: {all:?}");
     assert_eq!((ada.refreshes(Provider::Claude), ada.refresh_reuses(Provider::Claude)), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lent_login_that_ended_says_nothing_of_the_login() {
+    let (server, standin) = server("").await;
+    let ada = standin.account("ada");
+    assert_eq!(import(&server, "claude", ada.login_files(Provider::Claude)).await.0, 200);
+    let body = json!({ "provider": "claude", "prompt": "use tool: sleep 2; echo woken" });
+    let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
+    let path = format!("/runs/{}/events", run["id"].as_str().unwrap());
+    let mut stream = server.request(Method::GET, &path).send().await.unwrap();
+    let mut read = Vec::new();
+    while !text(&read).contains("tool.call") {
+        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
+    }
+    // As after a night's sleep of the host: hours have passed between two words of one run.
+    ada.expire(Provider::Claude);
+    let slept = sqlx::query("UPDATE encrypted_credentials SET fresh_until = 1");
+    slept.execute(database(&server).await.write()).await.unwrap();
+    let events = server.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("run.failed") && events.contains(r#""code":"interrupted""#), "{events}");
+    assert_eq!(connection(&server, "claude").await["status"], "active");
+}
+
+/// The server's own database.
+async fn database(server: &Server) -> Store {
+    Store::open(&sqlite_url(&server.data_dir().join("polydev.db"))).await.unwrap()
 }

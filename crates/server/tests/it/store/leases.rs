@@ -50,7 +50,7 @@ async fn who_has_it_alone_has_it_alone() {
         assert!(take("run_3", 1, Kind::Exclusive).await);
         assert!(!take("run_2", 1, Kind::Shared).await, "one has it alone");
         let lease = store.lease_of("run_3").await.unwrap();
-        assert_eq!(lease, Some(Lease { kind: "exclusive".into(), version: 1 }));
+        assert_eq!(lease, Some(Lease { kind: "exclusive".into(), version: 1, fresh_until: Some(5000) }));
         assert_eq!(held(&store).await, (0, 1));
     })
     .await;
