@@ -213,7 +213,16 @@ async fn keep(
     method: Method,
     credential: Credential,
 ) -> ApiResult<Json<ConnectionView>> {
-    let proof = verify::verify(&app.outside, provider, &credential).await?;
+    let proof = verify::verify(&app.outside, provider, &credential).await.map_err(|failure| match &credential {
+        Credential::Login(login) if failure.code == Code::NeedsReconnect && login.fresh_until <= time::now_ms() => {
+            let label = provider.about().label;
+            Failure::new(Code::NeedsReconnect, "the access token of this login has ended: nobody can say whose it is")
+                .hint(format!(
+                    "Ask {label}'s own tool something where the files are from, which renews it; then import again."
+                ))
+        }
+        Credential::Login(_) | Credential::ApiKey(_) | Credential::SetupToken(_) => failure,
+    })?;
     let owner = (who.user_id.as_str(), provider.about().name);
     let connection = connections::put(&app.store, &app.vault, owner, method, &credential, proof.account.as_ref())
         .await

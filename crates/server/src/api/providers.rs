@@ -33,6 +33,8 @@ pub struct ProviderView {
     pub connected: bool,
     /// What the provider allows.
     pub policy: Policy,
+    /// Where what was connected is ended at the provider: to disconnect only forgets it here.
+    pub revoke: Revoke,
     /// The model that is used when none is asked for.
     pub default_model: String,
 }
@@ -44,6 +46,15 @@ pub struct Policy {
     pub text: String,
     /// Where the provider says so.
     pub url: String,
+}
+
+/// Where a credential is ended at its provider, which is for its person alone to do.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Revoke {
+    /// Where API keys are.
+    pub api_key: String,
+    /// Where logins are.
+    pub login: String,
 }
 
 /// Everything of `items`, which is short and has no next page.
@@ -93,6 +104,7 @@ async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<Provider
             methods: about.methods.to_vec(),
             connected: connections.iter().any(|connection| connection.provider == about.name),
             policy: Policy { text: about.policy_text.into(), url: about.policy_url.into() },
+            revoke: Revoke { api_key: about.keys_url.into(), login: about.logins_url.into() },
             default_model: about.default_model.into(),
         }
     };

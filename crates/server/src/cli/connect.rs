@@ -6,7 +6,13 @@ use super::{
     login::read_secret,
     output::{self, CliError, Format},
 };
-use crate::api::{connections::ConnectionView, providers::All};
+use crate::{
+    api::{
+        connections::ConnectionView,
+        providers::{All, ProviderView},
+    },
+    providers::Method as Connected,
+};
 use clap::Args;
 use reqwest::Method;
 use serde_json::json;
@@ -83,12 +89,14 @@ pub async fn connections(client: &Client, format: Format) -> Result<(), CliError
             output::word(&connection.status),
             output::word(&connection.method),
             connection.account.clone().unwrap_or_default(),
+            connection.plan.clone().unwrap_or_default(),
             connection.connected_at.clone(),
+            connection.expires_at.clone().unwrap_or_default(),
             connection.error.as_ref().map(|error| error.message.clone()).unwrap_or_default(),
         ]
     });
     output::table(
-        &["PROVIDER", "STATUS", "METHOD", "ACCOUNT", "CONNECTED", "ERROR"],
+        &["PROVIDER", "STATUS", "METHOD", "ACCOUNT", "PLAN", "CONNECTED", "UNTIL", "ERROR"],
         rows.collect(),
         "Nothing is connected. Try: polydev connect claude --api-key-stdin",
     );
@@ -97,10 +105,22 @@ pub async fn connections(client: &Client, format: Format) -> Result<(), CliError
 
 /// Forgets a connection.
 pub async fn disconnect(provider: &str, client: &Client) -> Result<(), CliError> {
+    let connections: All<ConnectionView> = client.json(client.request(Method::GET, "/connections")).await?;
+    let method = connections.items.iter().find(|one| one.provider == provider).map(|one| one.method);
     client.send(client.request(Method::DELETE, &format!("/connections/{}", segment(provider)))).await?;
-    output::note(format!(
-        "{provider} is disconnected. The key itself stays valid until you revoke it at the provider."
-    ));
+    let Some(method) = method else {
+        output::note(format!("{provider} was not connected."));
+        return Ok(());
+    };
+    let providers: All<ProviderView> = client.json(client.request(Method::GET, "/providers")).await?;
+    let revoke = providers.items.into_iter().find(|one| one.provider == provider).map(|one| one.revoke);
+    let (what, place) = match method {
+        Connected::ApiKey => ("API key", revoke.map(|revoke| revoke.api_key)),
+        Connected::SetupToken => ("setup token", revoke.map(|revoke| revoke.login)),
+        Connected::Login | Connected::Import => ("login", revoke.map(|revoke| revoke.login)),
+    };
+    let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+    output::note(format!("{provider} is disconnected. The {what} itself stays good until you end it{place}."));
     Ok(())
 }
 

@@ -4,8 +4,12 @@
 //!   put ─► active ─► expiring ─► needs_reconnect ─put─► active
 //!             └───────────────────────┘     (with every put: version + 1)
 //! ```
+//! `expiring` is `active` looked at in its last days, and is not stored; nor is that the last of them is over.
 
-use super::{failure::Failure, lease, time};
+use super::{
+    failure::{Code, Failure},
+    lease, time,
+};
 use crate::{
     providers::{self, Credential, Method, login::Account},
     store::{
@@ -22,6 +26,9 @@ use zeroize::Zeroizing;
 
 /// How long a setup token lives: a year, as the tool says that prints it.
 const SETUP_TOKEN_MS: i64 = 365 * 24 * 60 * 60 * 1000;
+
+/// How long before its end a connection is told to be `expiring`: a week to connect again in.
+const EXPIRING_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Why a connection cannot be used or changed.
 #[derive(Debug, thiserror::Error)]
@@ -292,20 +299,25 @@ fn binding(row: &CredentialRow) -> RowBinding<'_> {
 
 fn connection(row: CredentialRow) -> Result<Connection, ConnectionError> {
     let unknown = |what, value: &str| StoreError::Unknown { what, value: value.to_owned() };
-    let status = match row.status.as_str() {
+    let stored = match row.status.as_str() {
         "active" => Status::Active,
-        "expiring" => Status::Expiring,
         "needs_reconnect" => Status::NeedsReconnect,
         "revoked" => Status::Revoked,
         other => return Err(unknown("status of a connection", other).into()),
     };
+    let status = aged(stored, row.expires_at, time::now_ms());
     let methods = [Method::Login, Method::ApiKey, Method::SetupToken, Method::Import];
     let method = methods.into_iter().find(|method| method_text(*method) == row.method);
     let error = row.error.as_deref().map(serde_json::from_str).transpose();
+    let error: Option<Failure> = error.map_err(|_| unknown("error of a connection", &row.id))?;
+    let ended = row.expires_at.filter(|_| stored == Status::Active && status == Status::NeedsReconnect);
     Ok(Connection {
         status,
         method: method.ok_or_else(|| unknown("method of a connection", &row.method))?,
-        error: error.map_err(|_| unknown("error of a connection", &row.id))?,
+        error: error.or(ended.map(|at| {
+            Failure::new(Code::NeedsReconnect, format!("it ended by itself on {}", time::rfc3339(at)))
+                .hint(format!("Connect again: `polydev connect {}`.", row.provider))
+        })),
         id: row.id,
         user_id: row.user_id,
         provider: row.provider,
@@ -319,11 +331,35 @@ fn connection(row: CredentialRow) -> Result<Connection, ConnectionError> {
     })
 }
 
+/// What a connection has become by now, that ends by itself at `expires_at`. Times are Unix milliseconds.
+fn aged(stored: Status, expires_at: Option<i64>, now: i64) -> Status {
+    match (stored, expires_at) {
+        (Status::Active, Some(end)) if end <= now => Status::NeedsReconnect,
+        (Status::Active, Some(end)) if end.saturating_sub(now) <= EXPIRING_MS => Status::Expiring,
+        (Status::Active | Status::Expiring | Status::NeedsReconnect | Status::Revoked, _) => stored,
+    }
+}
+
 fn method_text(method: Method) -> &'static str {
     match method {
         Method::Login => "login",
         Method::ApiKey => "api_key",
         Method::SetupToken => "setup_token",
         Method::Import => "import",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EXPIRING_MS, Status, aged};
+
+    #[test]
+    fn a_connection_ages_until_it_is_over() {
+        let at = |now| aged(Status::Active, Some(EXPIRING_MS + 100), now);
+        assert_eq!([at(99), at(100), at(EXPIRING_MS + 99)], [Status::Active, Status::Expiring, Status::Expiring]);
+        assert_eq!(at(EXPIRING_MS + 100), Status::NeedsReconnect);
+        assert_eq!(aged(Status::Active, None, i64::MAX), Status::Active);
+        assert_eq!(aged(Status::Active, Some(i64::MIN), i64::MAX), Status::NeedsReconnect);
+        assert_eq!(aged(Status::Revoked, Some(0), 1), Status::Revoked);
     }
 }

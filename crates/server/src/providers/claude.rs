@@ -43,6 +43,8 @@ static ABOUT: About = About {
     policy_text: "Anthropic asks products to use an API key; a Free, Pro or Max login is for its own person \
                   and Anthropic's own tools alone.",
     policy_url: "https://code.claude.com/docs/en/legal-and-compliance",
+    keys_url: "https://platform.claude.com/settings/keys",
+    logins_url: "https://claude.ai/settings/account",
 };
 
 /// Where the key lies in the home.

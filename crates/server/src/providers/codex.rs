@@ -46,6 +46,8 @@ static ABOUT: About = About {
     policy_text: "OpenAI recommends an API key for programs; a ChatGPT login is for its own person, on a \
                   trusted private machine, one job after the other.",
     policy_url: "https://developers.openai.com/codex/auth",
+    keys_url: "https://platform.openai.com/api-keys",
+    logins_url: "https://chatgpt.com/#settings/Security",
 };
 
 /// Quiet, and with no other host than the API's. With model discovery by API

@@ -39,6 +39,8 @@ static ABOUT: About = About {
     policy_text: "Google serves Gemini CLI by API key, Vertex AI and Code Assist Standard or Enterprise; \
                   individual accounts (free, AI Pro, Ultra) are no longer served since 18 June 2026.",
     policy_url: "https://ai.google.dev/gemini-api/terms",
+    keys_url: "https://aistudio.google.com/apikey",
+    logins_url: "https://myaccount.google.com/connections",
 };
 
 /// Makes its writes to a pipe wait for the reader. By itself it exits with

@@ -86,6 +86,10 @@ pub struct About {
     pub policy_text: &'static str,
     /// Where the provider says so.
     pub policy_url: &'static str,
+    /// Where its person withdraws an API key.
+    pub keys_url: &'static str,
+    /// Where its person ends a login.
+    pub logins_url: &'static str,
 }
 
 /// How a provider is connected.

@@ -6,6 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use polydev_server::domain::{
     event::{Event, EventBody},
     failure::Code,
+    time,
 };
 use polydev_server::store::{Store, sqlite_url};
 use polydev_standin::{Provider, Standin};
@@ -116,7 +117,7 @@ async fn the_command_line_takes_the_tool_s_own_file_and_moves_it() {
     let dead = standin.account("dead");
     let revoked = dead.login_files(Provider::Claude);
     dead.revoke(Provider::Claude);
-    let (server, _standin) = blocking(move || {
+    let (server, standin) = blocking(move || {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(".credentials.json");
         let place = home.path().to_str().unwrap();
@@ -151,6 +152,39 @@ async fn the_command_line_takes_the_tool_s_own_file_and_moves_it() {
     })
     .await;
     assert_eq!(connection(&server, "claude").await["method"], "setup_token");
+
+    // Its last week is told of, and its end.
+    let ends_in = async |ms: i64| {
+        let at = time::now_ms() + ms;
+        let ends = sqlx::query("UPDATE encrypted_credentials SET expires_at = $1").bind(at);
+        ends.execute(database(&server).await.write()).await.unwrap();
+        connection(&server, "claude").await
+    };
+    let hour = 60 * 60 * 1000;
+    assert_eq!(ends_in(8 * 24 * hour).await["status"], "active");
+    assert_eq!(ends_in(6 * 24 * hour).await["status"], "expiring");
+    let all = run(&server, "claude", "What is 17*23?").await;
+    assert_eq!(answer(&all).trim(), "391", "it is still good: {all:?}");
+    let over = ends_in(-hour).await;
+    assert_eq!((&over["status"], &over["error"]["code"]), (&json!("needs_reconnect"), &json!("needs_reconnect")));
+    let body = json!({ "provider": "claude", "prompt": "hi" });
+    assert_eq!(server.request(Method::POST, "/runs").json(&body).send().await.unwrap().status(), 409);
+
+    // Forgotten here, it is still good where it is from; an ended one cannot be brought.
+    let out = blocking(move || {
+        let out = server.polydev(&["disconnect", "claude"]);
+        let again = server.polydev(&["disconnect", "claude"]);
+        (server, out, again)
+    })
+    .await;
+    let (server, out, again) = out;
+    assert!(out.status.success() && again.status.success());
+    assert!(text(&out.stderr).contains("The setup token itself stays good until you end it at https://claude.ai/"));
+    assert!(text(&again.stderr).contains("was not connected"), "{}", text(&again.stderr));
+    let ended = standin.account("late").login_files_for(Provider::Gemini, Duration::ZERO);
+    let (status, refused) = import(&server, "gemini", ended).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("needs_reconnect")), "{refused}");
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("import again"), "{refused}");
 }
 
 /// Whatever a run writes over its login: nothing of it is kept, it is on record, and the connection is to be made anew.
