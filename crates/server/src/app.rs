@@ -1,10 +1,13 @@
 //! The parts of a server, built from its configuration in the order in which they need each other.
 
 use crate::{
-    cli::output::CliError,
+    cli::output::{self, CliError},
     config::Config,
     control::{Rules, Runs, WaysOut},
-    domain::connections,
+    domain::{
+        connections,
+        people::setup::{self, Setup},
+    },
     store::{Alone, Store, StoreError},
     vault::Vault,
 };
@@ -20,6 +23,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     sync::Arc,
 };
+use url::Url;
 
 /// What a server works with.
 #[derive(Debug)]
@@ -42,6 +46,23 @@ pub fn make_data_dir(config: &Config) -> Result<(), CliError> {
         CliError::failed(format!("the data directory {} cannot be made: {error}", dir.display()))
             .hint("Choose another with `--data-dir` or `server.data_dir`.")
     })
+}
+
+/// What the first person is made with: while there is nobody, a new link in the data directory, which is shown on a
+/// terminal. Logs are kept, and read by others: it is not in them.
+pub async fn setup(config: &Config, store: &Store, public_url: &Url) -> Result<Setup, CliError> {
+    let dir = &config.server.data_dir;
+    let failed = |error: std::io::Error| CliError::failed(format!("`setup-link` in {}: {error}", dir.display()));
+    if !setup::is_needed(store).await? {
+        setup::remove(dir).map_err(failed)?;
+        return Ok(Setup::default());
+    }
+    let (setup, link) = Setup::write(dir, public_url).map_err(failed)?;
+    if output::is_terminal() {
+        output::text(format!("setup: {}", link.expose_secret()));
+    }
+    tracing::info!(file = %dir.join(setup::FILE).display(), "nobody may use this server yet: open the link in this file");
+    Ok(setup)
 }
 
 /// The driver that proves images. Its place is not the server's: a running server

@@ -2,13 +2,16 @@
 
 use super::{
     App,
+    caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Body, Path},
     providers::{All, find},
 };
 use crate::{
+    cli::output::word,
     control::{no_connection, verify},
     domain::{
+        audit::{Action, Coded, Deed},
         change::Change,
         connections::{self, Connection, ConnectionError, Opened},
         failure::{Code, Failure},
@@ -118,6 +121,7 @@ async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<Connecti
 )]
 async fn put(
     State(app): State<App>,
+    caller: Caller,
     auth: Auth,
     Path(name): Path<String>,
     Body(body): Body<PutConnection>,
@@ -137,7 +141,8 @@ async fn put(
             return Err(ApiError::new(Code::InvalidRequest, "exactly one of `api_key` and `setup_token` is needed"));
         }
     };
-    keep(&app, &who, provider, method, credential).await
+    let deed = Deed::new(caller.actor(&who), Action::ConnectionPut);
+    keep(&app, deed, who, provider, method, credential).await
 }
 
 /// The tool's own files.
@@ -170,6 +175,7 @@ pub struct ImportConnection {
 )]
 async fn import(
     State(app): State<App>,
+    caller: Caller,
     auth: Auth,
     Path(name): Path<String>,
     Body(body): Body<ImportConnection>,
@@ -202,18 +208,39 @@ async fn import(
         | NotALogin::OtherKind { .. }
         | NotALogin::OtherAccount => ApiError::new(Code::InvalidRequest, why.to_string()),
     })?;
-    keep(&app, &who, provider, Method::Import, Credential::Login(login)).await
+    let deed = Deed::new(caller.actor(&who), Action::ConnectionImport);
+    keep(&app, deed, who, provider, Method::Import, Credential::Login(login)).await
 }
 
 /// Keeps a credential that the provider takes.
 async fn keep(
     app: &App,
-    who: &Principal,
-    provider: &dyn Provider,
+    deed: Deed,
+    who: Principal,
+    provider: &'static dyn Provider,
     method: Method,
     credential: Credential,
 ) -> ApiResult<Json<ConnectionView>> {
-    let proof = verify::verify(&app.outside, provider, &credential).await.map_err(|failure| match &credential {
+    let name = provider.about().name;
+    let work = {
+        let app = app.clone();
+        async move {
+            let proof = verify::verify(&app.outside, provider, &credential).await;
+            let proof = proof.map_err(|failure| refused(failure, provider, &credential))?;
+            let owner = (who.user_id.as_str(), name);
+            let put = connections::put(&app.store, &app.vault, owner, method, &credential, proof.account.as_ref());
+            let connection = put.await.map_err(ApiError::internal)?;
+            app.runs.hub().changed(&who.user_id, Change::connection(name));
+            Ok::<_, ApiError>(connection)
+        }
+    };
+    let connection = app.audit.record(deed.to(name).how(word(&method)), work, |_| None).await?;
+    Ok(Json(connection.into()))
+}
+
+/// Why a credential is not kept: what the provider says of it, and for a login that it merely has to be renewed.
+fn refused(failure: Failure, provider: &dyn Provider, credential: &Credential) -> Failure {
+    match credential {
         Credential::Login(login) if failure.code == Code::NeedsReconnect && login.fresh_until <= time::now_ms() => {
             let label = provider.about().label;
             Failure::new(Code::NeedsReconnect, "the access token of this login has ended: nobody can say whose it is")
@@ -222,13 +249,7 @@ async fn keep(
                 ))
         }
         Credential::Login(_) | Credential::ApiKey(_) | Credential::SetupToken(_) => failure,
-    })?;
-    let owner = (who.user_id.as_str(), provider.about().name);
-    let connection = connections::put(&app.store, &app.vault, owner, method, &credential, proof.account.as_ref())
-        .await
-        .map_err(ApiError::internal)?;
-    app.runs.hub().changed(&who.user_id, Change::connection(&connection.provider));
-    Ok(Json(connection.into()))
+    }
 }
 
 /// Ask the provider whether a connection is still good.
@@ -245,22 +266,38 @@ async fn keep(
         (status = 502, description = "The provider cannot be reached", body = ErrorBody),
     )
 )]
-async fn check(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> ApiResult<Json<ConnectionView>> {
+async fn check(
+    State(app): State<App>,
+    caller: Caller,
+    auth: Auth,
+    Path(name): Path<String>,
+) -> ApiResult<Json<ConnectionView>> {
     let who = auth.require(Scope::Connections)?;
     let provider = find(&name)?;
     let opened = open(&app, &who, provider).await?;
     let name = provider.about().name;
-    match verify::verify(&app.outside, provider, &opened.credential).await {
-        Ok(_) => {}
-        // A login whose access token has merely ended is refreshed by the next run that needs it.
-        Err(failure) if failure.code == Code::NeedsReconnect && is_over(&opened.connection) => {}
-        Err(failure) if failure.code == Code::NeedsReconnect => {
-            connections::mark_needs_reconnect(&app.store, &who.user_id, name, opened.connection.version, &failure)
-                .await
-                .map_err(ApiError::internal)?;
-            app.runs.hub().changed(&who.user_id, Change::connection(name));
+    let deed = Deed::new(caller.actor(&who), Action::ConnectionVerify).to(name);
+    let work = {
+        let (app, owner, version) = (app.clone(), who.user_id.clone(), opened.connection.version);
+        async move {
+            let Err(failure) = verify::verify(&app.outside, provider, &opened.credential).await else { return Ok(()) };
+            if failure.code == Code::NeedsReconnect {
+                // A login whose access token has merely ended is refreshed by the next run that needs it.
+                if is_over(&opened.connection) {
+                    return Ok(());
+                }
+                connections::mark_needs_reconnect(&app.store, &owner, name, version, &failure)
+                    .await
+                    .map_err(ApiError::internal)?;
+                app.runs.hub().changed(&owner, Change::connection(name));
+            }
+            Err(ApiError::from(failure))
         }
-        Err(failure) => return Err(failure.into()),
+    };
+    match app.audit.record(deed, work, |()| None).await {
+        // The connection says what the provider said.
+        Err(error) if error.code() != Code::NeedsReconnect => return Err(error),
+        Ok(()) | Err(_) => {}
     }
     let connection = connections::get(&app.store, &who.user_id, name).await.map_err(ApiError::internal)?;
     let gone = || no_connection(ConnectionError::NotConnected(name.to_owned()), provider);
@@ -283,13 +320,20 @@ fn is_over(connection: &Connection) -> bool {
         (status = 404, description = "Unknown provider", body = ErrorBody),
     )
 )]
-async fn delete(State(app): State<App>, auth: Auth, Path(name): Path<String>) -> ApiResult<StatusCode> {
+async fn delete(State(app): State<App>, caller: Caller, auth: Auth, Path(name): Path<String>) -> ApiResult<StatusCode> {
     let who = auth.require(Scope::Connections)?;
-    let provider = find(&name)?;
-    let name = provider.about().name;
-    if connections::delete(&app.store, &who.user_id, name).await.map_err(ApiError::internal)? {
-        app.runs.hub().changed(&who.user_id, Change::connection(name));
-    }
+    let name = find(&name)?.about().name;
+    let deed = Deed::new(caller.actor(&who), Action::ConnectionDelete).to(name);
+    let work = {
+        let app = app.clone();
+        async move {
+            if connections::delete(&app.store, &who.user_id, name).await.map_err(ApiError::internal)? {
+                app.runs.hub().changed(&who.user_id, Change::connection(name));
+            }
+            Ok::<_, ApiError>(())
+        }
+    };
+    app.audit.record(deed, work, |()| None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

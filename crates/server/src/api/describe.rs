@@ -27,6 +27,13 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
             if idempotency::applies(&method, path) {
                 done_once(operation);
             }
+            if !method.is_safe() {
+                refusal(
+                    &mut operation.responses,
+                    "403",
+                    "The `Origin` of the request is missing, or not this server's",
+                );
+            }
             operation.responses.responses.values_mut().for_each(frames);
             refusal(&mut operation.responses, "421", "The request names a host that is not this server's");
             refusal(&mut operation.responses, "500", "A fault of the server");

@@ -1,7 +1,11 @@
 //! From what went wrong to what the caller is told: the only place that knows both codes and statuses.
 
 use super::App;
-use crate::domain::failure::{Code, Failure};
+use crate::domain::{
+    audit::Coded,
+    failure::{Code, Failure},
+    people::PeopleError,
+};
 use axum::{
     Json,
     extract::{Request, State},
@@ -113,9 +117,41 @@ impl From<Failure> for ApiError {
     }
 }
 
-impl crate::domain::audit::Coded for ApiError {
+impl Coded for ApiError {
     fn code(&self) -> Code {
         self.failure.code
+    }
+}
+
+impl From<PeopleError> for ApiError {
+    fn from(error: PeopleError) -> Self {
+        let hint = match &error {
+            PeopleError::NotSetupLink => {
+                "The link is in `setup-link` in the server's data directory, anew with each start."
+            }
+            PeopleError::SetUp => "Sign in, or ask an admin to add you.",
+            PeopleError::SignIn => "The operator can make a new password: `polydev user password EMAIL`.",
+            PeopleError::Busy => "Try again in a moment.",
+            PeopleError::Exists(_) => "`GET /api/v1/users` lists everybody.",
+            PeopleError::LastAdmin => "Make somebody else an admin first.",
+            PeopleError::Beyond => "Sign in, or use a key that may do as much.",
+            PeopleError::Outlives => "Leave `expires_at` out, or sign in.",
+            PeopleError::NoKey(_) => "`GET /api/v1/keys` lists yours.",
+            PeopleError::NoSession(_) => "`GET /api/v1/sessions` lists yours.",
+            PeopleError::Hash | PeopleError::Store(_) => return Self::internal(error),
+            PeopleError::Email(_)
+            | PeopleError::NoUser(_)
+            | PeopleError::NoUsers
+            | PeopleError::WhichUser
+            | PeopleError::Disabled(_)
+            | PeopleError::Password
+            | PeopleError::WrongPassword
+            | PeopleError::NotAdmin(_)
+            | PeopleError::NoScope
+            | PeopleError::Past
+            | PeopleError::Name => return Self::new(error.code(), error.to_string()),
+        };
+        Self::new(error.code(), error.to_string()).hint(hint)
     }
 }
 

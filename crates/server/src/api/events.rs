@@ -65,5 +65,5 @@ async fn events(State(app): State<App>, auth: Auth) -> ApiResult<Response> {
             Ok::<_, Infallible>(Event::default().event(change.kind.as_str()).data(data))
         })
         .take_until(tokio::time::sleep_until(Instant::now() + LASTS));
-    Ok(sse::response(frames))
+    Ok(sse::response(&app, who, frames))
 }

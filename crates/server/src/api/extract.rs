@@ -2,11 +2,16 @@
 
 use super::{
     App,
+    caller::Caller,
+    cookie,
     error::{ApiError, ApiResult},
+    host,
+    sse::PING,
 };
+use crate::cli::output::chain;
 use crate::domain::{
     failure::{Code, Failure},
-    people::{self, Principal, Scope},
+    people::{self, Principal, Scope, TokenKind},
     time,
 };
 use axum::{
@@ -14,6 +19,7 @@ use axum::{
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, interval_at};
 
 /// The JSON body of a request.
 #[derive(Debug)]
@@ -46,10 +52,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// The body of a request has more than [`super::BODY_MAX`] bytes.
+/// The body of a request has more bytes than it may: [`super::BODY_MAX`], or [`super::SMALL_BODY_MAX`].
 pub(super) fn too_large() -> ApiError {
     ApiError::new(Code::InvalidRequest, "the body is too large")
-        .hint(format!("At most {} bytes are allowed here.", super::BODY_MAX))
+        .hint(format!(
+            "At most {} bytes are allowed, and {} where it is about people and keys.",
+            super::BODY_MAX,
+            super::SMALL_BODY_MAX
+        ))
         .status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
@@ -64,13 +74,21 @@ pub(super) fn cut() -> ApiError {
 pub struct Auth(Principal);
 
 impl Auth {
-    /// The person, if their key has this scope.
+    /// The person, if their key or session has this scope.
     pub fn require(self, scope: Scope) -> ApiResult<Principal> {
-        if self.0.scopes.contains(&scope) {
+        if self.0.may(scope) {
             return Ok(self.0);
         }
-        Err(ApiError::new(Code::Forbidden, format!("this key does not have the scope `{scope}`"))
-            .hint("Make a key that has it with `polydev key create --scope`."))
+        Err(match self.0.token {
+            TokenKind::Key => ApiError::new(Code::Forbidden, format!("this key does not have the scope `{scope}`"))
+                .hint("Make a key that has it with `polydev key create --scope`."),
+            TokenKind::Session => ApiError::new(Code::Forbidden, "only an admin may do this"),
+        })
+    }
+
+    /// Whether it is this person.
+    pub fn is(&self, user_id: &str) -> bool {
+        self.0.user_id == user_id
     }
 
     /// The person, whatever their key may do.
@@ -92,7 +110,7 @@ impl FromRequestParts<App> for Auth {
             return Ok(Self(known.clone()));
         }
         let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
-            return Err(refused("no API key was sent"));
+            return by_session(parts, app).await.map(Self);
         };
         let token = value
             .to_str()
@@ -101,9 +119,43 @@ impl FromRequestParts<App> for Auth {
             .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or_else(|| refused("`Authorization` is not `Bearer` and a key"))?;
-        let principal =
-            people::authenticate_bearer(&app.store, token, time::now_ms()).await.map_err(ApiError::internal)?;
+        let principal = people::authenticate_bearer(&app.store, token, time::now_ms()).await?;
         principal.map(Self).ok_or_else(|| refused("the API key is not valid: unknown, expired or revoked"))
+    }
+}
+
+/// The person of the session cookie. A browser sends it along with what a foreign page asks for: what changes
+/// something, or opens a WebSocket, must come from a page of our own.
+async fn by_session(parts: &mut Parts, app: &App) -> ApiResult<Principal> {
+    let refused = |message: &str| {
+        ApiError::new(Code::Unauthenticated, message)
+            .hint("Send `Authorization: Bearer pdv_…` (`polydev key create` makes a key), or sign in.")
+    };
+    let address = Caller::from_request_parts(parts, app).await?.address.to_string();
+    let token = cookie::read(&parts.headers).ok_or_else(|| refused("neither an API key nor a session was sent"))?;
+    let principal = people::authenticate_session(&app.store, token, &address, time::now_ms()).await?;
+    let principal = principal.ok_or_else(|| refused("the session is over"))?;
+    if !parts.method.is_safe() || parts.headers.contains_key(header::UPGRADE) {
+        host::own_page(&app.hosts, &parts.headers, true)?;
+    }
+    Ok(principal)
+}
+
+/// Ends when what somebody has shown is no longer good: looked at as often as a stream says that it lives, and at once
+/// when something is revoked here.
+pub async fn turned_away(app: App, who: Principal) {
+    let mut revoked = app.revoked.subscribe();
+    let mut timer = interval_at(Instant::now() + PING, PING);
+    loop {
+        tokio::select! {
+            _ = timer.tick() => {}
+            _ = revoked.changed() => {}
+        }
+        match people::is_still_good(&app.store, &who, time::now_ms()).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(error = chain(&error), "a stream's key cannot be looked at; it will again"),
+        }
     }
 }
 

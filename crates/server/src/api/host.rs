@@ -1,11 +1,14 @@
 //! Which `Host` and which `Origin` a request may name. A foreign host is a web page whose name was
 //! pointed at this server (DNS rebinding); a foreign origin is a web page that uses somebody's cookie.
 
-use super::{App, error::ApiError};
+use super::{
+    App,
+    error::{ApiError, ApiResult},
+};
 use crate::domain::failure::Code;
 use axum::{
-    extract::{Request, State},
-    http::{StatusCode, Uri, header},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -76,6 +79,33 @@ impl Hosts {
         let default = |port: &u16| !matches!(port, 80 | 443);
         let port = port.filter(default);
         self.allowed.iter().any(|(name, allowed)| name.eq_ignore_ascii_case(host) && allowed.filter(default) == port)
+    }
+}
+
+/// Refuses a request of a foreign page: one that names another `Origin`, or that names none where one is `required`.
+pub(super) fn own_page(hosts: &Hosts, headers: &HeaderMap, required: bool) -> ApiResult<()> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let own = match (origins.next(), origins.next()) {
+        (Some(origin), None) => origin.to_str().is_ok_and(|origin| hosts.is_own_origin(origin)),
+        (None, _) => !required,
+        (Some(_), Some(_)) => false,
+    };
+    if own {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::Forbidden, "the `Origin` of the request is missing, or not this server's")
+        .hint("Set `server.public_url` to the address that people use. With an API key no `Origin` is needed."))
+}
+
+/// A request that no foreign page makes: for what is open to everybody, and lets somebody in.
+#[derive(Debug)]
+pub(super) struct OwnPage;
+
+impl FromRequestParts<App> for OwnPage {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
+        own_page(&app.hosts, &parts.headers, false).map(|()| Self)
     }
 }
 

@@ -47,8 +47,10 @@ pub const KEY_MAX: usize = 255;
 /// What an answer is repeated with. The rest belongs to the one request.
 const KEPT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LOCATION];
 
-/// What answers with a secret, which must not be kept: the header means nothing there.
-const NOT_ON: [&str; 4] = ["/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/sessions"];
+/// What answers with a secret, which must not be kept, or takes a password, whose fast hash must not be: the header
+/// means nothing there.
+const NOT_ON: [&str; 6] =
+    ["/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/sessions", "/api/v1/users", "/api/v1/me/password"];
 
 /// The run that an earlier request with the same key has made: handlers find it among the request's extensions.
 #[derive(Debug, Clone)]
@@ -242,7 +244,8 @@ mod tests {
     fn secrets_are_not_kept() {
         let post = |path| applies(&Method::POST, path);
         assert!(post("/api/v1/runs") && post("/api/v1/runs/run_1/cancel") && post("/api/v1/sessionless"));
-        for path in ["/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/sessions/x", "/healthz"] {
+        let secret = ["/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/sessions/x"];
+        for path in secret.into_iter().chain(["/api/v1/users", "/api/v1/me/password", "/healthz"]) {
             assert!(!post(path), "{path}");
         }
         assert!(applies(&Method::PUT, "/api/v1/connections/claude"));

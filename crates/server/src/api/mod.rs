@@ -1,7 +1,9 @@
 //! The HTTP API. This file is its table of contents: one file a resource, one line each.
 
+pub mod audit;
 pub mod caller;
 pub mod connections;
+mod cookie;
 mod describe;
 pub mod error;
 pub mod events;
@@ -11,18 +13,28 @@ pub mod follow;
 pub mod health;
 mod host;
 pub mod idempotency;
+pub mod keys;
 pub mod me;
+mod others;
 pub mod page;
 pub mod providers;
 pub mod runs;
 pub mod sandboxes;
+pub mod session;
+pub mod setup;
 pub mod sse;
 pub mod status;
 pub mod stream;
+pub mod usage;
+pub mod users;
 
 use crate::{
     control::Runs,
-    domain::{audit::Audit, failure::Code},
+    domain::{
+        audit::Audit,
+        failure::Code,
+        people::{Limits, setup::Setup},
+    },
     store::Store,
     vault::Vault,
 };
@@ -30,15 +42,18 @@ use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response
 use bytes::Bytes;
 use error::ApiError;
 use std::sync::Arc;
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
 
 /// The most bytes of a request's body.
 pub const BODY_MAX: usize = 32 * 1024 * 1024;
+/// The most bytes of the body of a request that is about people: some of these anybody may send.
+pub const SMALL_BODY_MAX: usize = 16 * 1024;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,6 +72,12 @@ pub struct App {
     pub hosts: Arc<host::Hosts>,
     /// The record of what was done.
     pub audit: Audit,
+    /// What the first person is made with.
+    pub setup: Arc<Setup>,
+    /// Who has failed to sign in how often.
+    pub sign_ins: Limits,
+    /// Told when a key or a session was ended, or somebody was switched off.
+    pub revoked: watch::Sender<()>,
     /// The requests with an `Idempotency-Key` that are under way.
     pub under_way: idempotency::UnderWay,
 }
@@ -66,25 +87,32 @@ pub use host::Hosts;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Polydev", description = "Your own accounts of Claude Code, Codex and Gemini as an API."),
-    modifiers(&Bearer),
-    security(("bearer" = [])),
+    modifiers(&Tokens),
+    security(("bearer" = []), ("session" = [])),
     tags(
         (name = "runs", description = "Prompts given to a provider's tool"),
         (name = "sandboxes", description = "What your runs work in"),
         (name = "connections", description = "Your own accounts at the providers"),
         (name = "providers", description = "What can be connected"),
-        (name = "people", description = "Who you are"),
+        (name = "people", description = "Who may use the server, what lets them in, and what was done"),
         (name = "health", description = "Whether the server can do its work"),
     )
 )]
 struct Document;
 
-struct Bearer;
+struct Tokens;
 
-impl Modify for Bearer {
+impl Modify for Tokens {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("pdv_…").build();
-        document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+        let cookie = ApiKeyValue::with_description(
+            cookie::NAME,
+            "Set by `POST /session`. What changes something, or opens a WebSocket, needs an `Origin` equal to \
+             `server.public_url` beside it.",
+        );
+        components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }
 
@@ -92,7 +120,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi()).merge(health::router()).nest(
         "/api/v1",
         OpenApiRouter::new()
-            .merge(me::router())
+            .merge(people())
             .merge(providers::router())
             .merge(connections::router())
             .merge(runs::router())
@@ -102,6 +130,19 @@ fn api() -> OpenApiRouter<App> {
             .merge(stream::router())
             .merge(events::router()),
     )
+}
+
+/// Who may use the server, and how they are let in.
+fn people() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(setup::router())
+        .merge(session::router())
+        .merge(me::router())
+        .merge(keys::router())
+        .merge(users::router())
+        .merge(audit::router())
+        .merge(usage::router())
+        .layer(DefaultBodyLimit::max(SMALL_BODY_MAX))
 }
 
 /// The OpenAPI document, as it is served at `/api/v1/openapi.json` and committed in `openapi/`.

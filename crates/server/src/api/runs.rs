@@ -2,15 +2,18 @@
 
 use super::{
     App,
+    caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Body, Path, Query},
     follow::Follow,
     idempotency::Repeat,
+    others,
     page::{Page, PageQuery},
     sse,
 };
 use crate::{
     domain::{
+        audit::{Action, Deed},
         event::{Event, Usage},
         failure::{Code, Failure},
         id,
@@ -90,6 +93,8 @@ pub struct CreateFile {
 pub struct RunView {
     /// `run_…`.
     pub id: String,
+    /// Whose it is.
+    pub user_id: String,
     /// Which provider.
     pub provider: String,
     /// Where it stands.
@@ -98,8 +103,8 @@ pub struct RunView {
     pub model: Option<String>,
     /// The conversation that it belongs to.
     pub conversation: Option<String>,
-    /// The prompt.
-    pub prompt: String,
+    /// The prompt; null where it is another's.
+    pub prompt: Option<String>,
     /// The answer, or what had been said of it when the run ended without one.
     pub text: Option<String>,
     /// What was used.
@@ -123,11 +128,12 @@ impl From<Run> for RunView {
     fn from(run: Run) -> Self {
         Self {
             id: run.id,
+            user_id: run.user_id,
             provider: run.provider,
             status: run.status,
             model: run.model,
             conversation: run.conversation,
-            prompt: run.prompt,
+            prompt: Some(run.prompt),
             text: run.text,
             usage: run.usage,
             error: run.error,
@@ -194,7 +200,7 @@ async fn create(
     };
     let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
     if wants_events(&headers) {
-        return Ok((location, sse::response(sse::run(Follow::new(&app, id, 0)))).into_response());
+        return Ok((location, sse::response(&app, who, sse::run(Follow::new(&app, id, 0)))).into_response());
     }
     if query.wait {
         // Over or not, the answer shows the run as it is then.
@@ -252,6 +258,9 @@ pub struct RunsQuery {
     status: Option<Status>,
     /// Only those of this provider.
     provider: Option<String>,
+    /// For admins: those of this person, or of everybody with `all`, without `prompt`, `text`, `metadata` and the
+    /// words of `error`.
+    user_id: Option<String>,
 }
 
 /// One's own runs, newest first.
@@ -263,23 +272,28 @@ pub struct RunsQuery {
         (status = 200, description = "A page", body = Page<RunView>),
         (status = 400, description = "Bad `limit` or `cursor`", body = ErrorBody),
         (status = 401, description = "No valid key", body = ErrorBody),
-        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`, or others' runs for somebody who is no admin", body = ErrorBody),
         (status = 404, description = "Unknown provider", body = ErrorBody),
         (status = 422, description = "An unknown parameter or `status`", body = ErrorBody),
     )
 )]
 async fn list(State(app): State<App>, auth: Auth, Query(query): Query<RunsQuery>) -> ApiResult<Json<Page<RunView>>> {
     let who = auth.require(Scope::RunsRead)?;
-    let RunsQuery { limit, cursor, status, provider } = query;
+    let RunsQuery { limit, cursor, status, provider, user_id } = query;
     let page = PageQuery { limit, cursor };
     let provider = provider.as_deref().map(super::providers::find).transpose()?;
     let filter = Filter { status, provider: provider.map(|provider| provider.about().name) };
-    let (runs, more) = app.store.runs_of(&who.user_id, filter, page.after()?.as_ref(), page.limit()?).await?;
     let key = |run: &Run| After { created_at: run.created_at, id: run.id.clone() };
+    if let Some(whose) = others::whose(&who, user_id)? {
+        let limit = page.limit()?;
+        let runs = app.store.runs_seen(whose.user_id(), filter, page.after()?.as_ref(), limit + 1).await?;
+        return Ok(Json(Page::of(runs, limit, key, others::run_seen)));
+    }
+    let (runs, more) = app.store.runs_of(&who.user_id, filter, page.after()?.as_ref(), page.limit()?).await?;
     Ok(Json(Page::whole(runs, more, key, RunView::from)))
 }
 
-/// A run.
+/// A run. An admin sees another's, without its words.
 #[utoipa::path(
     get, path = "/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The run's id")),
     responses(
@@ -291,7 +305,8 @@ async fn list(State(app): State<App>, auth: Auth, Query(query): Query<RunsQuery>
 )]
 async fn show(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<Json<RunView>> {
     let who = auth.require(Scope::RunsRead)?;
-    Ok(Json(own(&app, &who, &id).await?.into()))
+    let run = others::run(&app, &who, &id).await?;
+    Ok(Json(others::run_view(&who, run)))
 }
 
 /// Delete a run that is over, with its events, files and sandboxes.
@@ -372,10 +387,10 @@ async fn events(
     if run.status.is_over() && !app.store.has_events_after(&run.id, after).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(sse::response(sse::run(Follow::new(&app, run.id, after))))
+    Ok(sse::response(&app, who, sse::run(Follow::new(&app, run.id, after))))
 }
 
-/// Cancel a run.
+/// Cancel a run. An admin may cancel another's.
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", tag = "runs", params(("id" = String, Path, description = "The run's id")),
     responses(
@@ -386,22 +401,44 @@ async fn events(
         (status = 409, description = "It is over", body = ErrorBody),
     )
 )]
-async fn cancel(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<(StatusCode, Json<RunView>)> {
+async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    auth: Auth,
+    Path(id): Path<String>,
+) -> ApiResult<(StatusCode, Json<RunView>)> {
     let who = auth.require(Scope::RunsWrite)?;
-    let run = own(&app, &who, &id).await?;
-    if !app.runs.cancel(&run.id).await? {
-        return Err(
-            ApiError::new(Code::Conflict, format!("run `{id}` is over")).hint("There is nothing left to cancel.")
-        );
+    let run = others::run(&app, &who, &id).await?;
+    let (runs, run_id) = (app.runs.clone(), run.id);
+    let cancelled = async move {
+        if runs.cancel(&run_id).await? {
+            return Ok(());
+        }
+        Err(ApiError::new(Code::Conflict, format!("run `{run_id}` is over")).hint("There is nothing left to cancel."))
+    };
+    if run.user_id == who.user_id {
+        cancelled.await?;
+    } else {
+        let deed = Deed::new(caller.actor(&who), Action::RunCancel).to(&id).of(run.user_id);
+        app.audit.record(deed, cancelled, |()| None).await?;
     }
-    Ok((StatusCode::ACCEPTED, Json(own(&app, &who, &id).await?.into())))
+    let run = others::run(&app, &who, &id).await?;
+    Ok((StatusCode::ACCEPTED, Json(others::run_view(&who, run))))
 }
 
 /// The run, if it is the person's own.
 pub(super) async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Run> {
+    let run = find(app, id).await?;
+    if run.user_id == who.user_id { Ok(run) } else { Err(none(id)) }
+}
+
+/// The run, whoever's it is.
+pub(super) async fn find(app: &App, id: &str) -> ApiResult<Run> {
     let run = if id::is_one(id) { app.store.run(id).await? } else { None };
-    run.filter(|run| run.user_id == who.user_id).ok_or_else(|| {
-        ApiError::new(Code::NotFound, format!("there is no run `{}`", id.chars().take(64).collect::<String>()))
-            .hint("`GET /api/v1/runs` lists yours.")
-    })
+    run.ok_or_else(|| none(id))
+}
+
+fn none(id: &str) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no run `{}`", id.chars().take(64).collect::<String>()))
+        .hint("`GET /api/v1/runs` lists yours.")
 }

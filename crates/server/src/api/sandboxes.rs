@@ -2,12 +2,15 @@
 
 use super::{
     App,
+    caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Path, Query},
+    others,
     page::{Page, PageQuery},
 };
 use crate::{
     domain::{
+        audit::{Action, Deed},
         failure::Code,
         id,
         people::{Principal, Scope},
@@ -23,7 +26,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// What is served here.
@@ -36,6 +39,8 @@ pub fn router() -> OpenApiRouter<App> {
 pub struct SandboxView {
     /// `sbx_…`.
     pub id: String,
+    /// Whose it is, once it is somebody's.
+    pub user_id: Option<String>,
     /// The run that it was made for.
     pub run_id: Option<String>,
     /// What made it.
@@ -67,6 +72,7 @@ impl From<Sandbox> for SandboxView {
     fn from(sandbox: Sandbox) -> Self {
         Self {
             id: sandbox.id,
+            user_id: sandbox.user_id,
             run_id: sandbox.run_id,
             driver: sandbox.driver,
             image_id: sandbox.image_id,
@@ -78,22 +84,45 @@ impl From<Sandbox> for SandboxView {
     }
 }
 
+/// Which sandboxes.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct SandboxesQuery {
+    /// How many items, from 1 to 200; 50 when not given.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// For admins: those of this person, or all with `all`, without `error`.
+    user_id: Option<String>,
+}
+
 /// The sandboxes of one's own runs, newest first. They are listed after their end too, as long as their runs.
 #[utoipa::path(
-    get, path = "/sandboxes", tag = "sandboxes", params(PageQuery),
+    get, path = "/sandboxes", tag = "sandboxes", params(SandboxesQuery),
     responses(
         (status = 200, description = "A page", body = Page<SandboxView>),
         (status = 400, description = "Bad `limit` or `cursor`", body = ErrorBody),
         (status = 401, description = "No valid key", body = ErrorBody),
-        (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:read`, or others' for somebody who is no admin", body = ErrorBody),
         (status = 422, description = "An unknown parameter", body = ErrorBody),
     )
 )]
-async fn list(Part(app): Part<App>, auth: Auth, Query(query): Query<PageQuery>) -> ApiResult<Json<Page<SandboxView>>> {
+async fn list(
+    Part(app): Part<App>,
+    auth: Auth,
+    Query(query): Query<SandboxesQuery>,
+) -> ApiResult<Json<Page<SandboxView>>> {
     let who = auth.require(Scope::RunsRead)?;
-    let limit = query.limit()?;
-    let rows = app.store.sandboxes_of(&who.user_id, query.after()?.as_ref(), limit + 1).await?;
+    let SandboxesQuery { limit, cursor, user_id } = query;
+    let page = PageQuery { limit, cursor };
+    let (limit, after) = (page.limit()?, page.after()?);
     let key = |sandbox: &Sandbox| After { created_at: sandbox.created_at, id: sandbox.id.clone() };
+    if let Some(whose) = others::whose(&who, user_id)? {
+        let rows = app.store.sandboxes_seen(whose.user_id(), after.as_ref(), limit + 1).await?;
+        return Ok(Json(Page::of(rows, limit, key, others::sandbox_seen)));
+    }
+    let rows = app.store.sandboxes_of(&who.user_id, after.as_ref(), limit + 1).await?;
     Ok(Json(Page::of(rows, limit, key, SandboxView::from)))
 }
 
@@ -114,7 +143,7 @@ async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiRe
     Ok(Json(SandboxDetail { sandbox: sandbox.into(), network }))
 }
 
-/// End a sandbox: the run that works in it is cancelled, and the sandbox destroyed. One that is gone stays so.
+/// End a sandbox, an admin another's: the run that works in it is cancelled, and the sandbox destroyed. One that is gone stays so.
 #[utoipa::path(
     delete, path = "/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "The sandbox's id")),
     responses(
@@ -124,12 +153,19 @@ async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiRe
         (status = 404, description = "No such sandbox, or another person's", body = ErrorBody),
     )
 )]
-async fn stop(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<StatusCode> {
+async fn stop(Part(app): Part<App>, caller: Caller, auth: Auth, Path(id): Path<String>) -> ApiResult<StatusCode> {
     let who = auth.require(Scope::RunsWrite)?;
-    let sandbox = own(&app, &who, &id).await?;
-    if let Sandbox { run_id: Some(run), ended_at: None, .. } = &sandbox {
-        // A run that is over takes no wish, and its sandbox is on its way out without one.
-        app.runs.cancel_in(run, &sandbox.id).await?;
+    let Sandbox { id, user_id, run_id, ended_at, .. } = others::sandbox(&app, &who, &id).await?;
+    // A run that is over takes no wish, and its sandbox is on its way out without one.
+    let Some(run) = run_id.filter(|_| ended_at.is_none()) else { return Ok(StatusCode::NO_CONTENT) };
+    match user_id.filter(|owner| *owner != who.user_id) {
+        None => app.runs.cancel_in(&run, &id).await?,
+        Some(owner) => {
+            let deed = Deed::new(caller.actor(&who), Action::SandboxDelete).to(&id).of(owner);
+            let runs = app.runs.clone();
+            let stopped = async move { Ok::<_, ApiError>(runs.cancel_in(&run, &id).await?) };
+            app.audit.record(deed, stopped, |()| None).await?;
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -163,10 +199,18 @@ async fn console(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> Ap
 }
 
 /// The sandbox, if it is the person's own.
-async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Sandbox> {
+pub(super) async fn own(app: &App, who: &Principal, id: &str) -> ApiResult<Sandbox> {
+    let sandbox = find(app, id).await?;
+    if sandbox.user_id.as_ref() == Some(&who.user_id) { Ok(sandbox) } else { Err(none(id)) }
+}
+
+/// The sandbox, whoever's it is.
+pub(super) async fn find(app: &App, id: &str) -> ApiResult<Sandbox> {
     let sandbox = if id::is_one(id) { app.store.sandbox(id).await? } else { None };
-    sandbox.filter(|sandbox| sandbox.user_id.as_deref() == Some(who.user_id.as_str())).ok_or_else(|| {
-        ApiError::new(Code::NotFound, format!("there is no sandbox `{}`", id.chars().take(64).collect::<String>()))
-            .hint("`GET /api/v1/sandboxes` lists yours.")
-    })
+    sandbox.ok_or_else(|| none(id))
+}
+
+fn none(id: &str) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no sandbox `{}`", id.chars().take(64).collect::<String>()))
+        .hint("`GET /api/v1/sandboxes` lists yours.")
 }

@@ -1,7 +1,11 @@
 //! Server-sent events: how every stream of this API is framed.
 
-use super::follow::{self, Follow};
-use crate::store::StoreError;
+use super::{
+    App,
+    extract::turned_away,
+    follow::{self, Follow},
+};
+use crate::{domain::people::Principal, store::StoreError};
 use axum::{
     BoxError,
     response::{
@@ -17,12 +21,15 @@ pub const PING: Duration = Duration::from_secs(15);
 /// What a client waits before it comes back, in its own words.
 const RETRY: Duration = Duration::from_millis(1000);
 
-/// A stream as a response. It is read as its reader takes it.
+/// A stream as a response. It is read as its reader takes it, and ends when what they have shown is no longer good.
 pub fn response<E: Into<BoxError> + 'static>(
+    app: &App,
+    who: Principal,
     events: impl Stream<Item = Result<sse::Event, E>> + Send + 'static,
 ) -> Response {
     let head = stream::once(async { Ok(sse::Event::default().retry(RETRY)) });
     let lively = KeepAlive::new().interval(PING).text("ping");
+    let events = events.take_until(turned_away(app.clone(), who));
     Sse::new(head.chain(events)).keep_alive(lively).into_response()
 }
 

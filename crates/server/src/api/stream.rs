@@ -14,14 +14,14 @@
 //! | 1000 | the run is over, and all of it was sent |
 //! | 1001 | the server stops: come back with `?after=` |
 //! | 1003 | the client sent bytes, and not text |
-//! | 1008 | the client sent something else than `{"type":"cancel"}`, or its key lacks `runs:write` |
+//! | 1008 | the client sent something else than `{"type":"cancel"}`, its key lacks `runs:write`, or is over |
 //! | 1009 | the client sent a message that is too long, or none that can be read |
 //! | 1011 | the server has a fault: come back with `?after=` |
 
 use super::{
     App,
     error::{ApiError, ApiResult, ErrorBody},
-    extract::{Auth, Path, Query},
+    extract::{Auth, Path, Query, turned_away},
     follow::{self, Follow},
     runs::{EventsQuery, own},
     sse::PING,
@@ -109,6 +109,7 @@ async fn serve(app: App, who: Principal, run: String, after: i64, socket: WebSoc
     let close = tokio::select! {
         close = tell(&mut sink, follow) => close,
         close = hear(&app, &who, &run, &mut heard) => close,
+        () = turned_away(app.clone(), who.clone()) => Some((close_code::POLICY, "the key or session is over")),
     };
     let Some((code, reason)) = close else { return };
     let farewell = async {

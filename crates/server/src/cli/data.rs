@@ -45,8 +45,18 @@ impl From<PeopleError> for CliError {
             PeopleError::NoUser(_) => Self::failed(error).hint("`polydev user list` shows those there are"),
             PeopleError::NoKey(_) => Self::failed(error).hint("`polydev key list` shows those there are"),
             PeopleError::Disabled(_)
+            | PeopleError::LastAdmin
+            | PeopleError::NotSetupLink
+            | PeopleError::SetUp
             | PeopleError::Password
+            | PeopleError::SignIn
+            | PeopleError::WrongPassword
+            | PeopleError::Busy
             | PeopleError::Past
+            | PeopleError::Outlives
+            | PeopleError::Beyond
+            | PeopleError::Name
+            | PeopleError::NoSession(_)
             | PeopleError::Hash
             | PeopleError::Store(_) => Self::from_chain(error),
         }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     config::Config,
     domain::{
+        audit::{self, Action, Actor, Deed},
         people::{self, Key, NewKey, Scope},
         time::{self, rfc3339},
     },
@@ -88,24 +89,29 @@ pub async fn answer(command: KeyCommand, config: &Config) -> Result<Answer, CliE
             let user = people::named_or_only(&store, user.as_deref()).await?;
             let expires_at = expires.map(|seconds| seconds.saturating_mul(1000).saturating_add(time::now_ms()));
             let scopes = Some(scopes).filter(|scopes| !scopes.is_empty());
-            let (key, token) = people::create_key(&store, &user, NewKey { name, scopes, expires_at }).await?;
+            let how = Scope::join(scopes.as_deref().unwrap_or(&Scope::DEFAULT));
+            let deed = Deed::new(Actor::LOCAL, Action::KeyCreate).of(&user.id).how(how);
+            let made = people::create_key(&store, &user, NewKey { name, scopes, expires_at });
+            let (key, token) = audit::record(&store, deed, made, |(key, _)| Some(key.id.clone())).await?;
             Answer::Made { key, token }
         }
         KeyCommand::List { user } => {
             let users = match user {
                 Some(email) => vec![people::by_email(&store, &email).await?],
-                None => people::users(&store).await?,
+                None => people::users(&store, None, i64::MAX).await?,
             };
             let mut keys = Vec::new();
             for user in users {
-                let of_user = people::keys(&store, &user.id).await?;
+                let of_user = people::keys(&store, &user.id, None, i64::MAX).await?;
                 keys.extend(of_user.into_iter().map(|key| (user.email.clone(), key)));
             }
             keys.sort_by_key(|(_, key)| std::cmp::Reverse(key.created_at));
             Answer::Keys(keys)
         }
         KeyCommand::Revoke { id } => {
-            people::revoke_key(&store, None, &id).await?;
+            let key = people::key_by_id(&store, &id).await?;
+            let deed = Deed::new(Actor::LOCAL, Action::KeyRevoke).to(&key.id).of(&key.user_id);
+            audit::record(&store, deed, people::revoke_key(&store, &key), |()| None).await?;
             Answer::Revoked(id)
         }
     };

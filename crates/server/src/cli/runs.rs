@@ -47,7 +47,15 @@ pub async fn list(args: RunsArgs, client: &Client, format: Format) -> Result<(),
             run.status.as_str().to_owned(),
             run.created_at.clone(),
             run.duration_ms.map(|ms| format!("{:.1} s", ms as f64 / 1000.0)).unwrap_or_default(),
-            run.prompt.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(48).collect(),
+            run.prompt
+                .as_deref()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .chars()
+                .take(48)
+                .collect(),
         ]
     });
     output::table(

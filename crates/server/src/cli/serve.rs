@@ -5,12 +5,12 @@ use crate::{
     api::{self, App, Hosts},
     app,
     config::{Config, LogFormat},
-    domain::{audit::Audit, time},
+    domain::{audit::Audit, people::Limits, time},
 };
 use axum::serve::ListenerExt;
 use clap::Args;
 use std::{net::SocketAddr, sync::Arc};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 /// Start the server.
@@ -31,6 +31,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let parts = app::parts(&config).await?;
     let (listener, address) = listen(&config).await?;
     let public_url = config.server.public_url(address);
+    let setup = app::setup(&config, &parts.store, &public_url).await?;
     let audit = Audit::new(parts.store.clone());
     let router = api::router(App {
         store: parts.store,
@@ -40,6 +41,9 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         outside: parts.outside,
         hosts: Arc::new(Hosts::new(&public_url, address)),
         audit: audit.clone(),
+        setup: Arc::new(setup),
+        sign_ins: Limits::default(),
+        revoked: watch::Sender::new(()),
         under_way: api::idempotency::UnderWay::default(),
     });
     let stop = CancellationToken::new();

@@ -7,9 +7,11 @@ use super::{
 use crate::{
     config::Config,
     domain::{
-        people::{self, Role, User},
+        audit::{self, Action, Actor, Deed},
+        people::{self, Role, User, setup},
         time::rfc3339,
     },
+    store::Store,
 };
 use clap::Subcommand;
 use secrecy::ExposeSecret;
@@ -28,12 +30,12 @@ pub enum UserCommand {
     },
     /// List everybody, newest first.
     List,
-    /// Switch somebody off. Their keys end to work at once.
+    /// Switch somebody off. Their keys and sessions end to work at once.
     Disable {
         /// Their email.
         email: String,
     },
-    /// Give somebody a new password that is made up, and print it.
+    /// Give somebody a new password that is made up, and print it. They are signed out everywhere.
     Password {
         /// Their email.
         email: String,
@@ -76,24 +78,36 @@ pub async fn answer(command: UserCommand, config: &Config) -> Result<Answer, Cli
         UserCommand::Create { email, role } => {
             let role = match role {
                 Some(role) => role,
-                None if people::users(&store).await?.is_empty() => Role::Admin,
+                None if setup::is_needed(&store).await? => Role::Admin,
                 None => Role::Member,
             };
-            let (user, password) = people::create_user(&store, &email, role).await?;
+            let deed = Deed::new(Actor::LOCAL, Action::UserCreate).how(format!("role={}", role.as_str()));
+            let made = people::create_user(&store, &email, role);
+            let (user, password) = audit::record(&store, deed, made, |(user, _)| Some(user.id.clone())).await?;
+            // The link is dead with the first user; that its file goes too is only tidy.
+            let _ = setup::remove(&config.server.data_dir);
             Answer::Password { user, password }
         }
-        UserCommand::List => Answer::Users(people::users(&store).await?),
+        UserCommand::List => Answer::Users(people::users(&store, None, i64::MAX).await?),
         UserCommand::Disable { email } => {
-            people::disable(&store, &email).await?;
-            Answer::Disabled(people::by_email(&store, &email).await?)
+            let deed = deed(&store, &email, Action::UserUpdate).await?.how("disabled=true");
+            Answer::Disabled(audit::record(&store, deed, people::disable(&store, &email), |_| None).await?)
         }
         UserCommand::Password { email } => {
-            let password = people::set_password(&store, &email, None).await?;
-            Answer::Password { user: people::by_email(&store, &email).await?, password }
+            let deed = deed(&store, &email, Action::PasswordReset).await?;
+            let reset = people::reset_password(&store, &email);
+            let (user, password) = audit::record(&store, deed, reset, |_| None).await?;
+            Answer::Password { user, password }
         }
     };
     store.close().await;
     Ok(answer)
+}
+
+/// What is done to somebody who is there.
+async fn deed(store: &Store, email: &str, action: Action) -> Result<Deed, CliError> {
+    let user = people::by_email(store, email).await?;
+    Ok(Deed::new(Actor::LOCAL, action).to(&user.id).of(&user.id))
 }
 
 impl Answer {
@@ -130,7 +144,7 @@ impl Answer {
             }
             (Format::Text, Self::Password { .. }) => self.text().iter().for_each(output::text),
             (Format::Text, Self::Disabled(user)) => {
-                output::note(format!("disabled `{}`; their keys end to work now", user.email))
+                output::note(format!("disabled `{}`; their keys and sessions end to work now", user.email))
             }
         }
     }

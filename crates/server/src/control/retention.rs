@@ -2,7 +2,7 @@
 
 use super::{Runs, chain};
 use crate::{
-    domain::{idempotency, time},
+    domain::{audit, idempotency, people, time},
     store::StoreError,
 };
 use tokio::time::Duration;
@@ -37,6 +37,8 @@ impl Runs {
     async fn forget_old(&self, now: i64) -> Result<(), StoreError> {
         let (store, keep_days) = (&self.0.store, self.0.config.runs.keep_days);
         store.purge_idempotency_keys(now - idempotency::KEPT_MS).await?;
+        store.purge_audit(now - audit::KEPT_MS).await?;
+        people::forget_sessions(store, now).await?;
         if let Some(before) = keep_after(keep_days, now) {
             let mut runs = 0;
             loop {

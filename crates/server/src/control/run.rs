@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::{self, Action, Actor, Deed},
         change::Change,
         connections,
         event::{EventBody, Usage},
@@ -414,8 +415,10 @@ pub(super) fn lost(error: GuestError) -> Failure {
 /// Marks the connection that the provider refused; one that was made since then is another.
 async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, error: &Failure) {
     let Some(version) = version else { return };
-    let marked = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, version, error).await;
-    match marked {
+    let deed =
+        Deed::new(Actor::SERVER, Action::ConnectionNeedsReconnect).to(&run.provider).of(&run.user_id).how(&run.id);
+    let mark = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, version, error);
+    match audit::record(&inner.store, deed, mark, |_| None).await {
         Ok(_) => inner.hub.changed(&run.user_id, Change::connection(&run.provider)),
         Err(error) => tracing::error!(run = run.id, error = chain(&error), "a refused connection could not be marked"),
     }

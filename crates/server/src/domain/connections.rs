@@ -7,6 +7,7 @@
 //! `expiring` is `active` looked at in its last days, and is not stored; nor is that the last of them is over.
 
 use super::{
+    audit::Coded,
     failure::{Code, Failure},
     lease, time,
 };
@@ -53,6 +54,16 @@ pub enum ConnectionError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Coded for ConnectionError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotConnected(_) => Code::NotConnected,
+            Self::NeedsReconnect { .. } => Code::NeedsReconnect,
+            Self::Unreadable(_) | Self::Vault(_) | Self::Store(_) => Code::Internal,
+        }
+    }
 }
 
 /// The state of a connection.

@@ -12,3 +12,4 @@ pub mod people;
 pub mod run;
 pub mod sandbox;
 pub mod time;
+pub mod usage;

@@ -18,12 +18,15 @@ pub mod events;
 pub mod idempotency;
 pub mod leases;
 mod migrate;
+pub mod others;
 pub mod outputs;
 pub mod pages;
 pub mod people;
 mod retention;
 pub mod runs;
 pub mod sandboxes;
+pub mod tokens;
+pub mod usage;
 
 pub use alone::Alone;
 pub use error::StoreError;

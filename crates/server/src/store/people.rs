@@ -1,6 +1,6 @@
-//! Users and their tokens.
+//! Users.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, runs::After, tokens};
 use sqlx::FromRow;
 
 /// A row of `users`.
@@ -15,32 +15,15 @@ pub struct UserRow {
     pub disabled_at: Option<i64>,
 }
 
-/// A row of `tokens`, without the hash.
-#[derive(Debug, Clone, FromRow)]
-#[expect(missing_docs, reason = "the migration describes the columns")]
-pub struct TokenRow {
-    pub id: String,
-    pub user_id: String,
-    pub kind: String,
-    pub hint: String,
-    pub name: Option<String>,
-    pub scopes: String,
-    pub created_at: i64,
-    pub expires_at: Option<i64>,
-    pub last_used_at: Option<i64>,
-    pub revoked_at: Option<i64>,
-}
-
-/// A token that is in use, and whose it is.
-#[derive(Debug, Clone, FromRow)]
-#[expect(missing_docs, reason = "the migration describes the columns")]
-pub struct BearerRow {
-    pub token_id: String,
-    pub scopes: String,
-    pub last_used_at: Option<i64>,
-    pub user_id: String,
-    pub email: String,
-    pub role: String,
+/// What became of a change of a user.
+#[derive(Debug, Clone)]
+pub enum Changed {
+    /// They are so now.
+    Done(UserRow),
+    /// There is no such user.
+    NoUser,
+    /// Nobody could administer the server any more: nothing was changed.
+    LastAdmin,
 }
 
 /// Adds a user.
@@ -59,12 +42,35 @@ pub async fn insert_user(store: &Store, user: &UserRow) -> Result<(), StoreError
     Ok(())
 }
 
+/// Adds the first user. `false`: there is one already, nothing was stored.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn insert_first_user(store: &Store, user: &UserRow) -> Result<bool, StoreError> {
+    let insert = "INSERT INTO users (id, email, role, password_hash, created_at)
+                  SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT)
+                  WHERE NOT EXISTS (SELECT 1 FROM users)";
+    let insert = sqlx::query(insert).bind(&user.id).bind(&user.email).bind(&user.role).bind(&user.password_hash);
+    Ok(insert.bind(user.created_at).execute(store.write()).await?.rows_affected() == 1)
+}
+
+/// Whether there is any user.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn any_user(store: &Store) -> Result<bool, StoreError> {
+    Ok(sqlx::query("SELECT 1 FROM users LIMIT 1").fetch_optional(store.read()).await?.is_some())
+}
+
 /// All users, newest first.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn users(store: &Store) -> Result<Vec<UserRow>, StoreError> {
-    Ok(sqlx::query_as("SELECT * FROM users ORDER BY created_at DESC, id DESC").fetch_all(store.read()).await?)
+pub async fn users(store: &Store, after: Option<&After>, limit: i64) -> Result<Vec<UserRow>, StoreError> {
+    let (created_at, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
+    let select = "SELECT * FROM users WHERE (created_at < $1 OR (created_at = $1 AND id < $2))
+                  ORDER BY created_at DESC, id DESC LIMIT $3";
+    Ok(sqlx::query_as(select).bind(created_at).bind(id).bind(limit).fetch_all(store.read()).await?)
 }
 
 /// The user with this email, in lower case.
@@ -75,89 +81,80 @@ pub async fn user_by_email(store: &Store, email: &str) -> Result<Option<UserRow>
     Ok(sqlx::query_as("SELECT * FROM users WHERE email = $1").bind(email).fetch_optional(store.read()).await?)
 }
 
-/// Switches a user off at this time; one who is off already keeps the earlier time.
+/// The user of this id.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn user(store: &Store, id: &str) -> Result<Option<UserRow>, StoreError> {
+    Ok(sqlx::query_as("SELECT * FROM users WHERE id = $1").bind(id).fetch_optional(store.read()).await?)
+}
+
+/// Gives a user another role, and switches them off (at this time, with the end of their sessions) or on. One who is
+/// off already keeps the earlier time. Of the admins who are not off, one must be left.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn change_user(
+    store: &Store,
+    id: &str,
+    role: Option<&str>,
+    disabled: Option<bool>,
+    now: i64,
+) -> Result<Changed, StoreError> {
+    let mut transaction = store.begin().await?;
+    // Changes nothing, and locks the admins' rows: of two who switch each other off at a time, PostgreSQL shows the
+    // second what the first has done before it counts.
+    sqlx::query("UPDATE users SET role = role WHERE role = 'admin'").execute(&mut *transaction).await?;
+    let change = "UPDATE users SET role = COALESCE($2, role),
+                      disabled_at = CASE $3 WHEN 1 THEN COALESCE(disabled_at, $4) WHEN 0 THEN NULL ELSE disabled_at END
+                  WHERE id = $1 RETURNING *";
+    let changed: Option<UserRow> = sqlx::query_as(change)
+        .bind(id)
+        .bind(role)
+        .bind(disabled.map_or(-1, i64::from))
+        .bind(now)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let Some(changed) = changed else { return Ok(Changed::NoUser) };
+    let admins = "SELECT 1 FROM users WHERE role = 'admin' AND disabled_at IS NULL LIMIT 1";
+    let takes_away = disabled == Some(true) || role.is_some_and(|role| role != "admin");
+    if takes_away && sqlx::query(admins).fetch_optional(&mut *transaction).await?.is_none() {
+        return Ok(Changed::LastAdmin);
+    }
+    if disabled == Some(true) {
+        tokens::end_sessions(&mut transaction, id, None, now).await?;
+    }
+    transaction.commit().await?;
+    Ok(Changed::Done(changed))
+}
+
+/// Switches a user off at this time, whoever they are, and ends their sessions; one who is off already keeps the
+/// earlier time.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn disable_user(store: &Store, id: &str, at: i64) -> Result<(), StoreError> {
+    let mut transaction = store.begin().await?;
     let disable = "UPDATE users SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL";
-    sqlx::query(disable).bind(id).bind(at).execute(store.write()).await?;
-    Ok(())
+    sqlx::query(disable).bind(id).bind(at).execute(&mut *transaction).await?;
+    tokens::end_sessions(&mut transaction, id, None, at).await?;
+    Ok(transaction.commit().await?)
 }
 
-/// Replaces a user's password.
+/// Replaces a user's password, and ends their sessions but one.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn set_password_hash(store: &Store, id: &str, hash: &str) -> Result<(), StoreError> {
+pub async fn set_password_hash(
+    store: &Store,
+    id: &str,
+    hash: &str,
+    but: Option<&str>,
+    at: i64,
+) -> Result<(), StoreError> {
+    let mut transaction = store.begin().await?;
     let set = "UPDATE users SET password_hash = $2 WHERE id = $1";
-    sqlx::query(set).bind(id).bind(hash).execute(store.write()).await?;
-    Ok(())
-}
-
-/// Adds a token of this hash.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn insert_token(store: &Store, token: &TokenRow, hash: &[u8]) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO tokens (id, user_id, kind, hash, hint, name, scopes, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(&token.id)
-    .bind(&token.user_id)
-    .bind(&token.kind)
-    .bind(hash)
-    .bind(&token.hint)
-    .bind(&token.name)
-    .bind(&token.scopes)
-    .bind(token.created_at)
-    .bind(token.expires_at)
-    .execute(store.write())
-    .await?;
-    Ok(())
-}
-
-/// A user's tokens of this kind, newest first, those that are over included.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn tokens(store: &Store, user_id: &str, kind: &str) -> Result<Vec<TokenRow>, StoreError> {
-    let select = "SELECT id, user_id, kind, hint, name, scopes, created_at, expires_at, last_used_at, revoked_at
-                  FROM tokens WHERE user_id = $1 AND kind = $2 ORDER BY created_at DESC, id DESC";
-    Ok(sqlx::query_as(select).bind(user_id).bind(kind).fetch_all(store.read()).await?)
-}
-
-/// The token of this hash, if it is neither revoked nor expired and its user is not disabled.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn bearer(store: &Store, kind: &str, hash: &[u8], now: i64) -> Result<Option<BearerRow>, StoreError> {
-    let select = "SELECT tokens.id AS token_id, tokens.scopes, tokens.last_used_at,
-                         users.id AS user_id, users.email, users.role
-                  FROM tokens JOIN users ON users.id = tokens.user_id
-                  WHERE tokens.hash = $1 AND tokens.kind = $2 AND tokens.revoked_at IS NULL
-                    AND (tokens.expires_at IS NULL OR tokens.expires_at > $3) AND users.disabled_at IS NULL";
-    Ok(sqlx::query_as(select).bind(hash).bind(kind).bind(now).fetch_optional(store.read()).await?)
-}
-
-/// Notes that a token was used.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn touch_token(store: &Store, id: &str, now: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1").bind(id).bind(now).execute(store.write()).await?;
-    Ok(())
-}
-
-/// Ends a token of this user, or of anybody when none is given. Says whether there is one;
-/// one that is revoked already keeps the earlier time.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn revoke_token(store: &Store, user_id: Option<&str>, id: &str, now: i64) -> Result<bool, StoreError> {
-    let revoke = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $3)
-                  WHERE id = $1 AND kind = 'key' AND ($2 = '' OR user_id = $2)";
-    let revoke = sqlx::query(revoke).bind(id).bind(user_id.unwrap_or_default()).bind(now);
-    Ok(revoke.execute(store.write()).await?.rows_affected() > 0)
+    sqlx::query(set).bind(id).bind(hash).execute(&mut *transaction).await?;
+    tokens::end_sessions(&mut transaction, id, but, at).await?;
+    Ok(transaction.commit().await?)
 }

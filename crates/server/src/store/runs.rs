@@ -449,7 +449,10 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) 
         .map_err(|error| StoreError::Unknown { what: "JSON in a run", value: format!("{column}: {error}") })
 }
 
-fn parse_optional<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Option<T>, StoreError> {
+pub(super) fn parse_optional<T: serde::de::DeserializeOwned>(
+    row: &AnyRow,
+    column: &str,
+) -> Result<Option<T>, StoreError> {
     let text: Option<String> = row.try_get(column)?;
     text.map(|text| {
         serde_json::from_str(&text)

@@ -152,7 +152,7 @@ impl Store {
     }
 }
 
-fn sandbox_of(row: &AnyRow) -> Result<Sandbox, StoreError> {
+pub(super) fn sandbox_of(row: &AnyRow) -> Result<Sandbox, StoreError> {
     let state: String = row.try_get("state")?;
     Ok(Sandbox {
         id: row.try_get("id")?,

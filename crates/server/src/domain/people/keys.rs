@@ -2,80 +2,29 @@
 //!
 //! A key is `pdv_` and 256 random bits. Only its SHA-256 is kept, so that it is shown once, when it is
 //! made, and finding it is a look-up of the hash: nothing is compared byte by byte that could be timed.
+//!
+//! A key that is used to make and end keys and sessions can do that to those alone that can do no more than itself,
+//! and makes none that outlives it: who steals one gains nothing by it.
 
-use super::{PeopleError, Role, User};
+use super::{PeopleError, Principal, Role, Scope, TokenKind, User};
 use crate::{
     domain::{id, time},
-    store::{Store, StoreError, people as rows},
+    store::{
+        Store, StoreError,
+        runs::After,
+        tokens::{self as rows, TokenRow, When},
+    },
 };
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{fmt, str::FromStr};
-use utoipa::ToSchema;
 
 /// How every key begins.
 pub const KEY_PREFIX: &str = "pdv_";
-/// A key that was used is noted at most this often, milliseconds.
-const NOTE_USE_EVERY_MS: i64 = 60_000;
+/// A key or session that was used is noted at most this often, milliseconds.
+pub(super) const NOTE_USE_EVERY_MS: i64 = 60_000;
+/// The most characters of a key's name.
+const NAME_MAX: usize = 100;
 const KIND: &str = TokenKind::Key.as_str();
-
-/// What a key may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-pub enum Scope {
-    /// See runs.
-    #[serde(rename = "runs:read")]
-    RunsRead,
-    /// Make, cancel and delete runs.
-    #[serde(rename = "runs:write")]
-    RunsWrite,
-    /// See and change connections.
-    #[serde(rename = "connections")]
-    Connections,
-    /// Sign in at providers.
-    #[serde(rename = "logins")]
-    Logins,
-    /// Administer the server, if the key's owner may.
-    #[serde(rename = "admin")]
-    Admin,
-}
-
-impl Scope {
-    /// Every scope.
-    pub const ALL: [Self; 5] = [Self::RunsRead, Self::RunsWrite, Self::Connections, Self::Logins, Self::Admin];
-    /// What a key has unless something else is asked for.
-    pub const DEFAULT: [Self; 4] = [Self::RunsRead, Self::RunsWrite, Self::Connections, Self::Logins];
-
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RunsRead => "runs:read",
-            Self::RunsWrite => "runs:write",
-            Self::Connections => "connections",
-            Self::Logins => "logins",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that is no scope.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no scope; the scopes are `runs:read`, `runs:write`, `connections`, `logins` and `admin`")]
-pub struct UnknownScope(String);
-
-impl FromStr for Scope {
-    type Err = UnknownScope;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| UnknownScope(text.to_owned()))
-    }
-}
 
 /// An API key, without the key itself. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,49 +49,6 @@ pub struct Key {
     pub revoked_at: Option<i64>,
 }
 
-/// Whoever a request comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
-    /// The user.
-    pub user_id: String,
-    /// Their email.
-    pub email: String,
-    /// What they may do.
-    pub role: Role,
-    /// What their key may be used for; never `admin` for a member.
-    pub scopes: Vec<Scope>,
-    /// What they have shown.
-    pub token: TokenKind,
-    /// Its id.
-    pub token_id: String,
-}
-
-/// What somebody shows to be let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
-    /// An API key.
-    Key,
-    /// A browser's session.
-    Session,
-}
-
-impl TokenKind {
-    /// As it stands in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Session => "session",
-        }
-    }
-}
-
-impl Principal {
-    /// Whether this may be done in their name.
-    pub fn may(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
-    }
-}
-
 /// What a new key is to be.
 #[derive(Debug, Clone, Default)]
 pub struct NewKey {
@@ -152,6 +58,27 @@ pub struct NewKey {
     pub scopes: Option<Vec<Scope>>,
     /// When it ends by itself, Unix milliseconds.
     pub expires_at: Option<i64>,
+}
+
+impl NewKey {
+    /// The same, made by somebody with a key or session: when nothing is said, it may do what theirs may, but for
+    /// `admin`, and ends when theirs does.
+    ///
+    /// # Errors
+    /// It could do more than theirs, or outlive it.
+    pub fn within(self, who: &Principal) -> Result<Self, PeopleError> {
+        let scopes =
+            self.scopes.unwrap_or_else(|| Scope::DEFAULT.into_iter().filter(|scope| who.may(*scope)).collect());
+        if !who.may_all(&scopes) {
+            return Err(PeopleError::Beyond);
+        }
+        let limit = who.expires_at.filter(|_| who.token == TokenKind::Key);
+        let expires_at = match (self.expires_at, limit) {
+            (Some(asked), Some(limit)) if asked > limit => return Err(PeopleError::Outlives),
+            (asked, limit) => asked.or(limit),
+        };
+        Ok(Self { name: self.name, scopes: Some(scopes), expires_at })
+    }
 }
 
 /// Makes a key for a user. The key itself is returned and not kept.
@@ -175,42 +102,77 @@ pub async fn create_key(store: &Store, user: &User, new: NewKey) -> Result<(Key,
     if new.expires_at.is_some_and(|at| at <= now) {
         return Err(PeopleError::Past);
     }
+    if new.name.as_ref().is_some_and(|name| name.chars().count() > NAME_MAX || name.chars().any(char::is_control)) {
+        return Err(PeopleError::Name);
+    }
     let token = format!("{KEY_PREFIX}{}", id::random::<32>());
-    let hint = format!("{}…{}", &token[..KEY_PREFIX.len() + 4], &token[token.len() - 4..]);
-    let row = rows::TokenRow {
+    let row = TokenRow {
         id: id::new("key"),
         user_id: user.id.clone(),
         kind: KIND.to_owned(),
-        hint,
+        hint: hint(&token),
         name: new.name,
-        scopes: scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "),
+        scopes: Scope::join(&scopes),
+        agent: None,
+        address: None,
         created_at: now,
         expires_at: new.expires_at,
         last_used_at: None,
         revoked_at: None,
     };
-    rows::insert_token(store, &row, &Sha256::digest(&token)).await?;
+    rows::insert(store, &row, &Sha256::digest(&token)).await?;
     Ok((key(row)?, token.into()))
+}
+
+/// What somebody took for an id, as it may be shown.
+pub(super) fn shown(id: &str) -> String {
+    id.chars().take(64).collect()
+}
+
+/// How a token begins and ends, to tell it from others.
+pub(super) fn hint(token: &str) -> String {
+    format!("{}…{}", &token[..KEY_PREFIX.len() + 4], &token[token.len() - 4..])
 }
 
 /// A user's keys, newest first, those that are over included.
 ///
 /// # Errors
 /// The database.
-pub async fn keys(store: &Store, user_id: &str) -> Result<Vec<Key>, PeopleError> {
-    rows::tokens(store, user_id, KIND).await?.into_iter().map(key).collect()
+pub async fn keys(store: &Store, user_id: &str, after: Option<&After>, limit: i64) -> Result<Vec<Key>, PeopleError> {
+    rows::list(store, (user_id, KIND), after, limit).await?.into_iter().map(key).collect()
 }
 
-/// Ends a key: of this user, or of anybody when none is given. Once more is no error.
+/// The key of this id, whoever's it is.
 ///
 /// # Errors
-/// There is no such key.
-pub async fn revoke_key(store: &Store, user_id: Option<&str>, id: &str) -> Result<(), PeopleError> {
-    if rows::revoke_token(store, user_id, id, time::now_ms()).await? {
-        Ok(())
-    } else {
-        Err(PeopleError::NoKey(id.to_owned()))
+/// There is none.
+pub async fn key_by_id(store: &Store, id: &str) -> Result<Key, PeopleError> {
+    let row = if id::is_one(id) { rows::get(store, id).await? } else { None };
+    row.filter(|row| row.kind == KIND).map_or_else(|| Err(PeopleError::NoKey(shown(id))), key)
+}
+
+/// The key of this id, if it is this person's own and can do no more than what they have shown.
+///
+/// # Errors
+/// There is none, or it can do more.
+pub async fn own_key(store: &Store, who: &Principal, id: &str) -> Result<Key, PeopleError> {
+    let key = key_by_id(store, id).await?;
+    if key.user_id != who.user_id {
+        return Err(PeopleError::NoKey(shown(id)));
     }
+    if who.may_all(&key.scopes) || who.token == TokenKind::Session || who.token_id == key.id {
+        Ok(key)
+    } else {
+        Err(PeopleError::Beyond)
+    }
+}
+
+/// Ends a key. Once more is no error.
+///
+/// # Errors
+/// The database.
+pub async fn revoke_key(store: &Store, key: &Key) -> Result<(), PeopleError> {
+    Ok(rows::revoke(store, &key.id, time::now_ms()).await?)
 }
 
 /// Whose key this is at the time `now` (Unix milliseconds); none if it is none, over, or its user disabled.
@@ -221,15 +183,14 @@ pub async fn authenticate_bearer(store: &Store, token: &str, now: i64) -> Result
     if !token.starts_with(KEY_PREFIX) {
         return Ok(None);
     }
-    let Some(row) = rows::bearer(store, KIND, &Sha256::digest(token), now).await? else { return Ok(None) };
+    let when = When { now, used_after: i64::MIN };
+    let Some(row) = rows::bearer(store, KIND, &Sha256::digest(token), when).await? else { return Ok(None) };
     if row.last_used_at.is_none_or(|used| now - used >= NOTE_USE_EVERY_MS) {
-        rows::touch_token(store, &row.token_id, now).await?;
+        rows::touch(store, &row.token_id, None, now, now - NOTE_USE_EVERY_MS).await?;
     }
-    let role = row.role.parse()?;
-    let mut scopes = scopes(&row.scopes)?;
-    if role != Role::Admin {
-        scopes.retain(|scope| *scope != Scope::Admin);
-    }
+    let role: Role = row.role.parse()?;
+    let mut scopes = Scope::split(&row.scopes)?;
+    scopes.retain(|scope| Scope::of(role).contains(scope));
     Ok(Some(Principal {
         user_id: row.user_id,
         email: row.email,
@@ -237,12 +198,21 @@ pub async fn authenticate_bearer(store: &Store, token: &str, now: i64) -> Result
         scopes,
         token: TokenKind::Key,
         token_id: row.token_id,
+        expires_at: row.expires_at,
     }))
 }
 
-fn key(row: rows::TokenRow) -> Result<Key, PeopleError> {
+/// Whether what somebody has shown is still good: neither over nor revoked, and they are not disabled.
+///
+/// # Errors
+/// The database.
+pub async fn is_still_good(store: &Store, who: &Principal, now: i64) -> Result<bool, StoreError> {
+    rows::is_live(store, &who.token_id, now).await
+}
+
+fn key(row: TokenRow) -> Result<Key, PeopleError> {
     Ok(Key {
-        scopes: scopes(&row.scopes)?,
+        scopes: Scope::split(&row.scopes)?,
         id: row.id,
         user_id: row.user_id,
         hint: row.hint,
@@ -252,9 +222,4 @@ fn key(row: rows::TokenRow) -> Result<Key, PeopleError> {
         last_used_at: row.last_used_at,
         revoked_at: row.revoked_at,
     })
-}
-
-fn scopes(text: &str) -> Result<Vec<Scope>, StoreError> {
-    let unknown = |UnknownScope(value)| StoreError::Unknown { what: "scope", value };
-    text.split_whitespace().map(|scope| scope.parse().map_err(unknown)).collect()
 }

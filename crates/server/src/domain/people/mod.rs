@@ -1,71 +1,37 @@
-//! People, their passwords and their API keys.
+//! People, their passwords, and what they are let in with.
 
+mod error;
 mod keys;
+mod limit;
+mod password;
+mod principal;
+mod sessions;
+pub mod setup;
 
+pub use error::PeopleError;
 pub use keys::{
-    KEY_PREFIX, Key, NewKey, Principal, Scope, TokenKind, UnknownScope, authenticate_bearer, create_key, keys,
-    revoke_key,
+    KEY_PREFIX, Key, NewKey, authenticate_bearer, create_key, is_still_good, key_by_id, keys, own_key, revoke_key,
+};
+pub use limit::{Attempt, Limits};
+pub use principal::{Principal, Scope, TokenKind, UnknownScope};
+pub use sessions::{
+    IDLE_MS, KEPT_MS, LIFETIME_MS, Place, SESSION_PREFIX, Session, authenticate_session, begin_session, end_session,
+    forget_sessions, own_session, sessions,
 };
 
 use super::{id, time};
-use crate::store::{Store, StoreError, people as rows};
-use argon2::{
-    Argon2,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+use crate::store::{
+    Store, StoreError,
+    people::{self as rows, Changed},
+    runs::After,
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use utoipa::ToSchema;
 
 /// The longest address that mail can be sent to (RFC 5321, 4.5.3.1.3, without its brackets).
 const MAX_EMAIL: usize = 254;
-/// How long a password that somebody chooses must be (NIST SP 800-63B, 5.1.1.2), and may be.
-const PASSWORD_LENGTH: std::ops::RangeInclusive<usize> = 8..=1024;
-
-/// Why something cannot be done with a user or a key.
-#[derive(Debug, thiserror::Error)]
-pub enum PeopleError {
-    /// Not an email address.
-    #[error("`{0}` is no email address")]
-    Email(String),
-    /// The email is taken.
-    #[error("a user `{0}` exists already")]
-    Exists(String),
-    /// There is no such user.
-    #[error("there is no user `{0}`")]
-    NoUser(String),
-    /// There are no users at all.
-    #[error("there is no user yet")]
-    NoUsers,
-    /// There are several users, and it was not said which.
-    #[error("there are several users, and it was not said which one is meant")]
-    WhichUser,
-    /// The user is switched off.
-    #[error("the user `{0}` is disabled")]
-    Disabled(String),
-    /// A password that is too short or too long.
-    #[error("a password has {} to {} characters", PASSWORD_LENGTH.start(), PASSWORD_LENGTH.end())]
-    Password,
-    /// A key with the scope `admin` for somebody who is none.
-    #[error("`{0}` is no admin, so a key of theirs cannot have the scope `admin`")]
-    NotAdmin(String),
-    /// A key without a scope.
-    #[error("a key without a scope can do nothing")]
-    NoScope,
-    /// A key that would be over at once.
-    #[error("a key cannot expire in the past")]
-    Past,
-    /// There is no such key.
-    #[error("there is no key `{0}`")]
-    NoKey(String),
-    /// Passwords cannot be hashed.
-    #[error("the password cannot be hashed")]
-    Hash,
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// What somebody may do on this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -119,29 +85,32 @@ pub struct User {
 /// # Errors
 /// The email is none, or taken.
 pub async fn create_user(store: &Store, email: &str, role: Role) -> Result<(User, SecretString), PeopleError> {
-    let email = normal_email(email)?;
-    let password = SecretString::from(id::random::<15>());
-    let row = rows::UserRow {
-        id: id::new("usr"),
-        email: email.clone(),
-        role: role.as_str().to_owned(),
-        password_hash: hash(password.clone()).await?,
-        created_at: time::now_ms(),
-        disabled_at: None,
-    };
+    let password = password::made_up();
+    let row = new_user(email, role, password.clone()).await?;
     match rows::insert_user(store, &row).await {
         Ok(()) => Ok((user(row)?, password)),
-        Err(error) if error.is_duplicate() => Err(PeopleError::Exists(email)),
+        Err(error) if error.is_duplicate() => Err(PeopleError::Exists(row.email)),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn new_user(email: &str, role: Role, password: SecretString) -> Result<rows::UserRow, PeopleError> {
+    Ok(rows::UserRow {
+        id: id::new("usr"),
+        email: normal_email(email)?,
+        role: role.as_str().to_owned(),
+        password_hash: password::hash(password).await?,
+        created_at: time::now_ms(),
+        disabled_at: None,
+    })
 }
 
 /// All users, newest first.
 ///
 /// # Errors
 /// The database.
-pub async fn users(store: &Store) -> Result<Vec<User>, PeopleError> {
-    rows::users(store).await?.into_iter().map(user).collect()
+pub async fn users(store: &Store, after: Option<&After>, limit: i64) -> Result<Vec<User>, PeopleError> {
+    rows::users(store, after, limit).await?.into_iter().map(user).collect()
 }
 
 /// The user with this email.
@@ -152,6 +121,27 @@ pub async fn by_email(store: &Store, email: &str) -> Result<User, PeopleError> {
     user(row(store, email).await?)
 }
 
+/// The user of this id.
+///
+/// # Errors
+/// There is none.
+pub async fn by_id(store: &Store, id: &str) -> Result<User, PeopleError> {
+    let row = if id::is_one(id) { rows::user(store, id).await? } else { None };
+    row.map_or_else(|| Err(PeopleError::NoUser(keys::shown(id))), user)
+}
+
+/// The user with this email; none where there is none, or it is no email.
+///
+/// # Errors
+/// The database.
+pub async fn look_up(store: &Store, email: &str) -> Result<Option<User>, PeopleError> {
+    match by_email(store, email).await {
+        Ok(user) => Ok(Some(user)),
+        Err(PeopleError::NoUser(_) | PeopleError::Email(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The user with this email, or the only one who is not disabled when no email is given.
 ///
 /// # Errors
@@ -160,7 +150,7 @@ pub async fn named_or_only(store: &Store, email: Option<&str>) -> Result<User, P
     if let Some(email) = email {
         return by_email(store, email).await;
     }
-    let mut active = users(store).await?.into_iter().filter(|user| user.disabled_at.is_none());
+    let mut active = users(store, None, i64::MAX).await?.into_iter().filter(|user| user.disabled_at.is_none());
     match (active.next(), active.next()) {
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(PeopleError::WhichUser),
@@ -168,57 +158,113 @@ pub async fn named_or_only(store: &Store, email: Option<&str>) -> Result<User, P
     }
 }
 
-/// Switches a user off: their keys end to work at once. Once more is no error.
+/// Switches a user off, whoever they are: their keys end to work at once, their sessions for good. Once more is no
+/// error.
 ///
 /// # Errors
 /// There is no such user.
-pub async fn disable(store: &Store, email: &str) -> Result<(), PeopleError> {
+pub async fn disable(store: &Store, email: &str) -> Result<User, PeopleError> {
     let user = by_email(store, email).await?;
-    Ok(rows::disable_user(store, &user.id, time::now_ms()).await?)
+    rows::disable_user(store, &user.id, time::now_ms()).await?;
+    by_email(store, email).await
 }
 
-/// Gives a user this password, or one that is made up and returned.
+/// What is to change of a user; nothing where it is not said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Change {
+    /// Their role.
+    pub role: Option<Role>,
+    /// Whether they are switched off. Their keys work again when they are switched on; their sessions do not.
+    pub disabled: Option<bool>,
+}
+
+/// Changes a user.
 ///
 /// # Errors
-/// There is no such user, or the password is too short.
-pub async fn set_password(
-    store: &Store,
-    email: &str,
-    password: Option<SecretString>,
-) -> Result<SecretString, PeopleError> {
-    let user = by_email(store, email).await?;
-    let password = match password {
-        Some(chosen) if !PASSWORD_LENGTH.contains(&chosen.expose_secret().chars().count()) => {
-            return Err(PeopleError::Password);
-        }
-        Some(chosen) => chosen,
-        None => id::random::<15>().into(),
-    };
-    rows::set_password_hash(store, &user.id, &hash(password.clone()).await?).await?;
-    Ok(password)
+/// There is no such user, or nobody could administer the server any more.
+pub async fn change_user(store: &Store, id: &str, change: Change) -> Result<User, PeopleError> {
+    let no_user = || PeopleError::NoUser(keys::shown(id));
+    if !id::is_one(id) {
+        return Err(no_user());
+    }
+    let role = change.role.map(Role::as_str);
+    match rows::change_user(store, id, role, change.disabled, time::now_ms()).await? {
+        Changed::Done(row) => user(row),
+        Changed::NoUser => Err(no_user()),
+        Changed::LastAdmin => Err(PeopleError::LastAdmin),
+    }
 }
 
-/// The user of this email and password; none if either is wrong or the user is disabled.
+/// Gives a user a password that is made up and returned, and ends their sessions.
+///
+/// # Errors
+/// There is no such user.
+pub async fn reset_password(store: &Store, email: &str) -> Result<(User, SecretString), PeopleError> {
+    let user = by_email(store, email).await?;
+    let password = password::made_up();
+    let hash = password::hash(password.clone()).await?;
+    rows::set_password_hash(store, &user.id, &hash, None, time::now_ms()).await?;
+    Ok((user, password))
+}
+
+/// Gives somebody the password that they have chosen, and ends their sessions but the one that they use.
+///
+/// # Errors
+/// The current password is wrong, or the new one too short.
+pub async fn change_password(
+    store: &Store,
+    who: &Principal,
+    current: SecretString,
+    new: SecretString,
+) -> Result<(), PeopleError> {
+    password::check(&new)?;
+    if check_password(store, &who.email, current).await?.is_none() {
+        return Err(PeopleError::WrongPassword);
+    }
+    let hash = password::hash(new).await?;
+    Ok(rows::set_password_hash(store, &who.user_id, &hash, Some(&who.token_id), time::now_ms()).await?)
+}
+
+/// The user of this email and password; none if either is wrong or the user is disabled. An unknown email costs as
+/// much as a wrong password, so that the time does not tell which it was.
 ///
 /// # Errors
 /// The database.
 pub async fn check_password(store: &Store, email: &str, password: SecretString) -> Result<Option<User>, PeopleError> {
+    checked(store, email, password).await?.map(user).transpose()
+}
+
+/// Begins a session for whoever has this email and password.
+///
+/// # Errors
+/// Either is wrong, or the user is disabled.
+pub async fn sign_in(
+    store: &Store,
+    email: &str,
+    password: SecretString,
+    from: Place,
+) -> Result<(User, Session, SecretString), PeopleError> {
+    let row = checked(store, email, password).await?.ok_or(PeopleError::SignIn)?;
+    let password_hash = row.password_hash.clone();
+    let user = user(row)?;
+    let (session, secret) = begin_session(store, &user, from).await?;
+    // Whoever changed the password or switched them off meanwhile has ended the sessions that there were then.
+    let now = rows::user(store, &user.id).await?;
+    if now.is_some_and(|row| row.password_hash == password_hash && row.disabled_at.is_none()) {
+        return Ok((user, session, secret));
+    }
+    end_session(store, &session.id).await?;
+    Err(PeopleError::SignIn)
+}
+
+async fn checked(store: &Store, email: &str, password: SecretString) -> Result<Option<rows::UserRow>, PeopleError> {
     let row = match row(store, email).await {
         Ok(row) => Some(row).filter(|row| row.disabled_at.is_none()),
         Err(PeopleError::NoUser(_) | PeopleError::Email(_)) => None,
         Err(error) => return Err(error),
     };
-    // An unknown email costs as much as a wrong password, so that the time does not tell which it was.
-    let Some(row) = row else {
-        hash(password).await?;
-        return Ok(None);
-    };
-    let expected = row.password_hash.clone();
-    let verify = move || {
-        let expected = PasswordHash::new(&expected).map_err(|_| PeopleError::Hash)?;
-        Ok(Argon2::default().verify_password(password.expose_secret().as_bytes(), &expected).is_ok())
-    };
-    if off_the_runtime(verify).await? { user(row).map(Some) } else { Ok(None) }
+    let expected = row.as_ref().map(|row| row.password_hash.clone());
+    Ok(if password::is_right(password, expected).await? { row } else { None })
 }
 
 /// An address in lower case. What is before the `@` may be almost anything; the rest is for the mail to find out.
@@ -241,20 +287,4 @@ async fn row(store: &Store, email: &str) -> Result<rows::UserRow, PeopleError> {
 fn user(row: rows::UserRow) -> Result<User, PeopleError> {
     let role = row.role.parse()?;
     Ok(User { id: row.id, email: row.email, role, created_at: row.created_at, disabled_at: row.disabled_at })
-}
-
-/// Argon2id, version 19, 19 MiB, two passes: the parameters of the crate and of OWASP.
-async fn hash(password: SecretString) -> Result<String, PeopleError> {
-    off_the_runtime(move || {
-        let hash = Argon2::default().hash_password(password.expose_secret().as_bytes());
-        Ok(hash.map_err(|_| PeopleError::Hash)?.to_string())
-    })
-    .await
-}
-
-/// Hashing takes tens of milliseconds of a processor, which the runtime's threads must not spend.
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, PeopleError> + Send + 'static,
-) -> Result<T, PeopleError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PeopleError::Hash)?
 }

@@ -1,6 +1,7 @@
 //! The road, whole: the real server, real sandboxes, the real tools, and the
 //! stand-in where the providers would be.
 
+mod admins;
 mod alone;
 mod bad_input;
 mod changes;

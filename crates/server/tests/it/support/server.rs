@@ -40,6 +40,7 @@ pub(crate) struct Server {
     client: reqwest::Client,
     /// Another place for images than the configuration's.
     pub(crate) images: Option<PathBuf>,
+    env: Vec<(&'static str, &'static str)>,
     /// Where it listens.
     pub(crate) url: String,
     /// A key with every scope but `admin`, once [`Server::person`] has made one.
@@ -54,6 +55,13 @@ impl Server {
 
     /// The same with more lines of configuration.
     pub(crate) fn start_with(standin: &Standin, more: &str) -> Self {
+        let mut server = Self::empty(standin, more, &[]);
+        server.key = server.person("one@example.com");
+        server
+    }
+
+    /// The same with these variables too, and without a person.
+    pub(crate) fn empty(standin: &Standin, more: &str, env: &[(&'static str, &'static str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(
             dir.path().join("polydev.toml"),
@@ -68,9 +76,9 @@ impl Server {
         )
         .unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut server = Self { dir, child: None, client, images: None, url: String::new(), key: String::new() };
+        let mut server =
+            Self { dir, child: None, client, images: None, env: env.to_vec(), url: String::new(), key: String::new() };
         server.run();
-        server.key = server.person("one@example.com");
         server
     }
 
@@ -84,8 +92,8 @@ impl Server {
             for line in log.lines().map_while(Result::ok) {
                 let _ = writeln!(file, "{line}");
                 let json: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                if let Some(url) = json["url"].as_str() {
-                    let _ = tell.send(url.trim_end_matches('/').to_owned());
+                if let Some(address) = json["address"].as_str() {
+                    let _ = tell.send(format!("http://{address}"));
                 }
             }
         });
@@ -144,6 +152,7 @@ impl Server {
             .env("HOME", self.dir.path())
             .env("POLYDEV_CONFIG", self.dir.path().join("polydev.toml"))
             .env("POLYDEV_URL", &self.url);
+        command.envs(self.env.iter().copied());
         if let Some(images) = &self.images {
             command.env("POLYDEV__IMAGE__DIR", images);
         }

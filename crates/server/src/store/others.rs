@@ -1,0 +1,80 @@
+//! What admins see of other people's runs and sandboxes. What only their owners may read is not even read here.
+
+use super::{
+    Store, StoreError,
+    pages::Filter,
+    runs::{After, run_of},
+    sandboxes::sandbox_of,
+};
+use crate::domain::{
+    run::{Run, Status},
+    sandbox::Sandbox,
+};
+
+/// The metadata of runs: of this person, or of everybody.
+macro_rules! runs {
+    ($whose:literal) => {
+        concat!(
+            "SELECT id, user_id, provider, status, model, conversation, '' AS prompt, CAST(NULL AS TEXT) AS system, ",
+            "tools, timeout_s, CAST(NULL AS TEXT) AS metadata, CAST(NULL AS TEXT) AS text, usage, error, sandbox_id, ",
+            "cancel_requested_at, created_at, started_at, finished_at FROM runs WHERE ",
+            $whose,
+            "(created_at < $1 OR (created_at = $1 AND id < $2)) AND ($3 = '' OR status = $3) ",
+            "AND ($4 = '' OR provider = $4) ORDER BY created_at DESC, id DESC LIMIT $5"
+        )
+    };
+}
+
+macro_rules! sandboxes {
+    ($whose:literal) => {
+        concat!(
+            "SELECT id, user_id, run_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes WHERE ",
+            $whose,
+            "(created_at < $1 OR (created_at = $1 AND id < $2)) ORDER BY created_at DESC, id DESC LIMIT $3"
+        )
+    };
+}
+
+impl Store {
+    /// At most `limit` runs, newest first, without their texts: of this person, or of everybody.
+    pub async fn runs_seen(
+        &self,
+        user_id: Option<&str>,
+        filter: Filter<'_>,
+        after: Option<&After>,
+        limit: i64,
+    ) -> Result<Vec<Run>, StoreError> {
+        let (before, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
+        let query = sqlx::query(match user_id {
+            Some(_) => runs!("user_id = $6 AND "),
+            None => runs!(""),
+        });
+        let query = query.bind(before).bind(id).bind(filter.status.map_or("", Status::as_str));
+        let query = query.bind(filter.provider.unwrap_or_default()).bind(limit);
+        let query = match user_id {
+            Some(user_id) => query.bind(user_id),
+            None => query,
+        };
+        query.fetch_all(self.read()).await?.iter().map(run_of).collect()
+    }
+
+    /// At most `limit` sandboxes, newest first: of this person, or all.
+    pub async fn sandboxes_seen(
+        &self,
+        user_id: Option<&str>,
+        after: Option<&After>,
+        limit: i64,
+    ) -> Result<Vec<Sandbox>, StoreError> {
+        let (before, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
+        let query = sqlx::query(match user_id {
+            Some(_) => sandboxes!("user_id = $4 AND "),
+            None => sandboxes!(""),
+        });
+        let query = query.bind(before).bind(id).bind(limit);
+        let query = match user_id {
+            Some(user_id) => query.bind(user_id),
+            None => query,
+        };
+        query.fetch_all(self.read()).await?.iter().map(sandbox_of).collect()
+    }
+}
