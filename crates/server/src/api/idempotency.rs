@@ -1,9 +1,9 @@
 //! `Idempotency-Key`: a request that is sent twice is done once.
 //!
 //! ```text
-//!   key ─► who ─► read and hash the body ─► nobody is at it? ─► kept? ─► the same request? ─► answer it again
-//!                                             409 in progress     │        409 conflict
-//!                                                                 └ no ─► the handler ─► keep its answer
+//!   key ─► may they? ─► read and hash the body ─► nobody is at it? ─► kept? ─► the same request? ─► answer it again
+//!           401, 403                                409 in progress     │        409 conflict
+//!                                                                       └ no ─► the handler ─► keep its answer
 //! ```
 //!
 //! Kept is what was done: an answer of 200 to 299. As at Stripe, a request that was refused before anything was done
@@ -19,7 +19,7 @@ use super::{
     runs::wants_events,
 };
 use crate::{
-    domain::{failure::Code, idempotency::Claim, time},
+    domain::{failure::Code, idempotency::Claim, people::Scope, time},
     store::idempotency::Answer,
 };
 use axum::{
@@ -47,10 +47,14 @@ pub const KEY_MAX: usize = 255;
 /// What an answer is repeated with. The rest belongs to the one request.
 const KEPT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LOCATION];
 
-/// What answers with a secret, which must not be kept, or takes a password, whose fast hash must not be: the header
-/// means nothing there.
-const NOT_ON: [&str; 6] =
-    ["/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/sessions", "/api/v1/users", "/api/v1/me/password"];
+/// Where the header means something, and the scope without which nothing is done there. A kept answer is told to nobody
+/// who could not have asked for it. What is not listed answers with a secret, which must not be kept, or takes a
+/// password, whose fast hash must not be.
+const ON: [(&str, Scope); 2] = [("/api/v1/runs", Scope::RunsWrite), ("/api/v1/connections", Scope::Connections)];
+
+/// Beside an answer that only some of its person's keys may be told: it is not kept.
+#[derive(Debug, Clone, Copy)]
+pub struct NotKept;
 
 /// The run that an earlier request with the same key has made: handlers find it among the request's extensions.
 #[derive(Debug, Clone)]
@@ -63,21 +67,24 @@ pub struct UnderWay(Arc<Mutex<Requests>>);
 /// By person, endpoint and key, what the request is.
 type Requests = HashMap<(String, String, String), [u8; 32]>;
 
+/// The scope that this method and path need; none where the header means nothing.
+fn needs(method: &Method, path: &str) -> Option<Scope> {
+    let is_under = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let on = ON.iter().find(|(place, _)| is_under(place)).map(|(_, scope)| *scope);
+    on.filter(|_| method == Method::POST || method == Method::PUT)
+}
+
 /// Whether the header means something for this method and path.
 pub fn applies(method: &Method, path: &str) -> bool {
-    let secret = NOT_ON
-        .iter()
-        .any(|secret| path.strip_prefix(secret).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
-    (method == Method::POST || method == Method::PUT) && path.starts_with("/api/v1/") && !secret
+    needs(method, path).is_some()
 }
 
 /// Answers a request with an `Idempotency-Key` as it was answered before, or lets it through and keeps the answer.
 pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> ApiResult<Response> {
-    if !request.headers().contains_key(KEY) || !applies(request.method(), request.uri().path()) {
-        return Ok(next.run(request).await);
-    }
+    let needed = needs(request.method(), request.uri().path()).filter(|_| request.headers().contains_key(KEY));
+    let Some(needed) = needed else { return Ok(next.run(request).await) };
     let (mut parts, body) = request.into_parts();
-    let who = Auth::from_request_parts(&mut parts, &app).await?.any();
+    let who = Auth::from_request_parts(&mut parts, &app).await?.require(needed)?;
     let key = key(&parts.headers)?;
     let (request_hash, body) = read(&parts.uri, body).await?;
     let endpoint = format!("{} {}", parts.method, parts.uri.path());
@@ -145,10 +152,14 @@ async fn read(uri: &Uri, body: Body) -> ApiResult<([u8; 32], Bytes)> {
     Ok((hash.finalize().into(), whole.freeze()))
 }
 
-/// Keeps the answer to what was done, unless it is a stream.
+/// Keeps the answer to what was done, unless it is a stream, or not for all who may ask.
 async fn keep(app: &App, claim: &Claim, response: Response) -> ApiResult<Response> {
     let is_stream = |value: &HeaderValue| value.as_bytes().starts_with(b"text/event-stream");
-    if !response.status().is_success() || response.headers().get(header::CONTENT_TYPE).is_some_and(is_stream) {
+    let for_some = response.extensions().get::<NotKept>().is_some();
+    if !response.status().is_success()
+        || for_some
+        || response.headers().get(header::CONTENT_TYPE).is_some_and(is_stream)
+    {
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
@@ -221,7 +232,8 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use super::{applies, key};
+    use super::{key, needs};
+    use crate::domain::people::Scope;
     use axum::http::{HeaderMap, HeaderValue, Method};
 
     #[test]
@@ -241,14 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_kept() {
-        let post = |path| applies(&Method::POST, path);
-        assert!(post("/api/v1/runs") && post("/api/v1/runs/run_1/cancel") && post("/api/v1/sessionless"));
-        let secret = ["/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/sessions/x"];
-        for path in secret.into_iter().chain(["/api/v1/users", "/api/v1/me/password", "/healthz"]) {
-            assert!(!post(path), "{path}");
+    fn it_means_something_on_what_makes_or_changes_runs_and_connections() {
+        let post = |path| needs(&Method::POST, path);
+        assert_eq!(post("/api/v1/runs"), Some(Scope::RunsWrite));
+        assert_eq!(post("/api/v1/runs/run_1/cancel"), Some(Scope::RunsWrite));
+        assert_eq!(needs(&Method::PUT, "/api/v1/connections/claude"), Some(Scope::Connections));
+        for path in ["/api/v1/runsx", "/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/users", "/healthz"] {
+            assert_eq!(post(path), None, "{path}");
         }
-        assert!(applies(&Method::PUT, "/api/v1/connections/claude"));
-        assert!(!applies(&Method::DELETE, "/api/v1/connections/claude") && !applies(&Method::GET, "/api/v1/runs"));
+        assert_eq!(needs(&Method::DELETE, "/api/v1/connections/claude"), None);
+        assert_eq!(needs(&Method::GET, "/api/v1/runs"), None);
     }
 }

@@ -6,7 +6,7 @@ use super::{
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Body, Path, Query},
     follow::Follow,
-    idempotency::Repeat,
+    idempotency::{NotKept, Repeat},
     others,
     page::{Page, PageQuery},
     sse,
@@ -406,9 +406,11 @@ async fn cancel(
     caller: Caller,
     auth: Auth,
     Path(id): Path<String>,
-) -> ApiResult<(StatusCode, Json<RunView>)> {
+) -> ApiResult<(StatusCode, Option<Extension<NotKept>>, Json<RunView>)> {
     let who = auth.require(Scope::RunsWrite)?;
     let run = others::run(&app, &who, &id).await?;
+    // A key of an admin's that was not made for that may not be told of another's run.
+    let not_kept = (run.user_id != who.user_id).then_some(Extension(NotKept));
     let (runs, run_id) = (app.runs.clone(), run.id);
     let cancelled = async move {
         if runs.cancel(&run_id).await? {
@@ -423,7 +425,7 @@ async fn cancel(
         app.audit.record(deed, cancelled, |()| None).await?;
     }
     let run = others::run(&app, &who, &id).await?;
-    Ok((StatusCode::ACCEPTED, Json(others::run_view(&who, run))))
+    Ok((StatusCode::ACCEPTED, not_kept, Json(others::run_view(&who, run))))
 }
 
 /// The run, if it is the person's own.

@@ -44,7 +44,7 @@ struct CreateUser {
 struct ChangeUser {
     /// What they may do.
     role: Option<Role>,
-    /// Whether they are switched off: then nothing of theirs lets them in. What runs goes on.
+    /// Whether they are switched off: then nothing of theirs lets them in, and their runs are cancelled.
     disabled: Option<bool>,
 }
 
@@ -137,8 +137,8 @@ async fn list(State(app): State<App>, auth: Auth, Query(query): Query<PageQuery>
 
 /// Change somebody's role, or switch them off or on. For admins.
 ///
-/// Whoever is switched off is let in by nothing any more, at once. When they are switched on, their keys work again;
-/// their sessions are over.
+/// Whoever is switched off is let in by nothing any more, at once, and their runs are cancelled. When they are switched
+/// on, their keys work again; their sessions are over.
 #[utoipa::path(
     patch, path = "/users/{id}", tag = "people", params(("id" = String, Path, description = "The user's id")),
     request_body = ChangeUser,
@@ -171,5 +171,6 @@ async fn change(
     let changed = async move { people::change_user(&store, &id, Change { role, disabled }).await };
     let user = app.audit.record(deed, changed, |_| None).await?;
     app.revoked.send_replace(());
+    app.runs.look();
     Ok(Json(user.into()))
 }

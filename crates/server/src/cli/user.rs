@@ -30,7 +30,7 @@ pub enum UserCommand {
     },
     /// List everybody, newest first.
     List,
-    /// Switch somebody off. Their keys and sessions end to work at once.
+    /// Switch somebody off. Their keys and sessions end to work at once, and their runs are cancelled.
     Disable {
         /// Their email.
         email: String,

@@ -198,6 +198,11 @@ impl Runs {
         Ok(())
     }
 
+    /// Looks at once for what follows from a row that somebody else has changed.
+    pub fn look(&self) {
+        self.0.poke.notify_one();
+    }
+
     /// Deletes a run that is over. `false`: it is not, or there is none.
     pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
         // A run may have a million events: deleted in one go, they would hold up everybody's for seconds.

@@ -48,7 +48,7 @@ pub struct OpenRun {
     pub timeout_s: i64,
     /// `queued` or `running`.
     pub status: Status,
-    /// Whether somebody asked to cancel it.
+    /// Whether somebody asked to cancel it, or switched its owner off.
     pub cancelled: bool,
     /// Its sandbox, when it is `running`.
     pub sandbox_id: Option<String>,
@@ -155,26 +155,26 @@ impl Store {
         Ok(owner.fetch_optional(self.read()).await?)
     }
 
-    /// Every run that is not over, as people take turns: first the runs of the person whose last one was
+    /// Every run that is not over, with those of somebody who is switched off as cancelled, as people take turns: first the runs of the person whose last one was
     /// started longest ago, and each person's oldest first.
     pub async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, user_id, provider, timeout_s, status, cancel_requested_at, sandbox_id, attempts, \
-             CASE WHEN progress IS NULL THEN 0 ELSE 1 END AS began FROM runs WHERE status IN ('queued', 'running') \
+            "SELECT id, user_id, provider, timeout_s, status, sandbox_id, attempts, COALESCE(cancel_requested_at, \
+             (SELECT disabled_at FROM users WHERE users.id = runs.user_id)) AS cancelled_at, CASE WHEN progress IS NULL THEN 0 ELSE 1 END AS began FROM runs WHERE status IN ('queued', 'running') \
              ORDER BY (SELECT COALESCE(MAX(started_at), 0) FROM runs AS theirs WHERE theirs.user_id = runs.user_id), \
              created_at, id",
         )
         .fetch_all(self.read())
         .await?;
         let open = |row: &AnyRow| {
-            let cancel_requested_at: Option<i64> = row.try_get("cancel_requested_at")?;
+            let cancelled_at: Option<i64> = row.try_get("cancelled_at")?;
             Ok(OpenRun {
                 id: row.try_get("id")?,
                 user_id: row.try_get("user_id")?,
                 provider: row.try_get("provider")?,
                 timeout_s: row.try_get("timeout_s")?,
                 status: status_of(row)?,
-                cancelled: cancel_requested_at.is_some(),
+                cancelled: cancelled_at.is_some(),
                 sandbox_id: row.try_get("sandbox_id")?,
                 began: row.try_get::<i32, _>("began")? == 1,
                 attempts: row.try_get("attempts")?,

@@ -1,4 +1,4 @@
-//! The OpenAPI document that is committed is the one that is served.
+//! The OpenAPI document that is committed is the one that is served, and says of itself what holds of all endpoints.
 
 use std::path::Path;
 
@@ -12,4 +12,21 @@ fn the_committed_document_is_the_served_one() {
         "openapi/polydev.json is not what the server serves; see that the change is meant, then write it anew with \
          `cargo run -p polydev-server -- openapi > openapi/polydev.json`"
     );
+}
+
+#[test]
+fn what_is_asked_for_twice_is_done_once_but_where_secrets_pass() {
+    let document = serde_json::to_value(polydev_server::api::document()).unwrap();
+    let mut twice = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["post", "put"] {
+            let parameters = item[method]["parameters"].as_array();
+            let once = parameters.into_iter().flatten().any(|parameter| parameter["name"] == "Idempotency-Key");
+            if item[method].is_object() && !once {
+                twice.push(path.as_str());
+            }
+        }
+    }
+    let secret = ["/keys", "/me/password", "/session", "/setup", "/users"].map(|path| format!("/api/v1{path}"));
+    assert_eq!(twice, secret);
 }

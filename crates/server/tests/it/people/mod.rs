@@ -7,6 +7,7 @@ mod origin;
 mod rows;
 mod secrets;
 mod story;
+mod theirs;
 
 use crate::support::server::{Server, text};
 use polydev_standin::{Options, Standin};

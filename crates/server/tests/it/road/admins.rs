@@ -2,6 +2,7 @@
 
 use super::{blocking, connected};
 use crate::support::server::{NO_POOL, Server, text};
+use polydev_standin::Standin;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -36,19 +37,25 @@ async fn hanging(server: &Server) -> String {
     run
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_admin_stops_what_they_cannot_read() {
-    // The first person is an admin; the owner of the runs is the second.
-    let (mut server, _standin) = connected(NO_POOL).await;
-    let (server, admin) = blocking(move || {
+/// A server of which the first person is an admin, and whose own is the second: with a key of the admin's for that, and
+/// one for all else.
+async fn two_people() -> (Server, Standin, String, String) {
+    let (mut server, standin) = connected(NO_POOL).await;
+    blocking(move || {
         let scopes = ["--scope", "admin", "--scope", "runs:read", "--scope", "runs:write"];
         let args = [&["key", "create", "--user", "one@example.com"][..], &scopes].concat();
         let admin = text(&server.polydev(&args).stdout).trim().to_owned();
-        server.key = server.person("two@example.com");
+        let second = server.person("two@example.com");
+        let plain = std::mem::replace(&mut server.key, second);
         server.connect("claude");
-        (server, admin)
+        (server, standin, admin, plain)
     })
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_stops_what_they_cannot_read() {
+    let (server, _standin, admin, plain) = two_people().await;
     let run = hanging(&server).await;
     let me = json_of(&server, &server.key, "/me").await["id"].as_str().unwrap().to_owned();
     let (_, own) = get(&server, &server.key, &format!("/runs/{run}")).await;
@@ -81,13 +88,17 @@ async fn an_admin_stops_what_they_cannot_read() {
     let delete = |path: String| server.request_as(&admin, Method::DELETE, &path).send();
     assert_eq!(delete(format!("/runs/{run}")).await.unwrap().status(), 404, "it is its owner's to delete");
 
-    let cancel = server.request_as(&admin, Method::POST, &format!("/runs/{run}/cancel")).send().await.unwrap();
-    assert_eq!(cancel.status(), 202);
-    assert!(!cancel.text().await.unwrap().contains(CANARY));
+    let cancel = async |key: &str| {
+        let cancel = server.request_as(key, Method::POST, &format!("/runs/{run}/cancel"));
+        cancel.header("idempotency-key", "one").send().await.unwrap()
+    };
+    let cancelled = cancel(&admin).await;
+    assert_eq!(cancelled.status(), 202);
+    assert!(!cancelled.text().await.unwrap().contains(CANARY));
+    assert_eq!(cancel(&plain).await.status(), 404, "what an admin's other keys may not see is not repeated to them");
     let (_, events) = get(&server, &server.key, &format!("/runs/{run}/events")).await;
     assert!(events.contains("run.cancelled"), "{events}");
-    let again = server.request_as(&admin, Method::POST, &format!("/runs/{run}/cancel")).send().await.unwrap();
-    assert_eq!(again.status(), 409);
+    assert_eq!(cancel(&admin).await.status(), 409);
 
     let second = hanging(&server).await;
     let sandbox = json_of(&server, &admin, &format!("/sandboxes?user_id={me}&limit=1")).await["items"][0].clone();
@@ -114,4 +125,22 @@ async fn an_admin_stops_what_they_cannot_read() {
     let usage = json_of(&server, &server.key, "/usage").await["items"].clone();
     assert_eq!((&usage[0]["provider"], &usage[0]["runs"]), (&json!("claude"), &json!(2)), "{usage}");
     assert_eq!(json_of(&server, &admin, "/usage").await["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_runs_of_whoever_is_switched_off_are_cancelled() {
+    let (server, _standin, admin, _) = two_people().await;
+    let run = hanging(&server).await;
+    let me = json_of(&server, &server.key, "/me").await["id"].as_str().unwrap().to_owned();
+    let off = server.request_as(&admin, Method::PATCH, &format!("/users/{me}")).json(&json!({ "disabled": true }));
+    assert_eq!(off.send().await.unwrap().status(), 200);
+    assert_eq!(get(&server, &server.key, "/me").await.0, 401);
+    loop {
+        let status = json_of(&server, &admin, &format!("/runs/{run}")).await["status"].clone();
+        if status != "running" {
+            assert_eq!(status, "cancelled");
+            break;
+        }
+    }
+    assert_eq!(blocking(move || server.sandboxes()).await, Vec::<String>::new(), "and so is what they worked in");
 }

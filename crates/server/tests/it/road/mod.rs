@@ -24,6 +24,7 @@ mod soak;
 mod socket;
 mod status;
 mod terminal;
+mod unread;
 
 use crate::support::server::{Server, text};
 use futures_util::StreamExt;

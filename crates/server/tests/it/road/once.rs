@@ -1,7 +1,7 @@
 //! Requests that are sent twice with one `Idempotency-Key`, and done once.
 
 use super::{blocking, connected};
-use crate::support::server::Server;
+use crate::support::server::{Server, text};
 use futures_util::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -218,6 +218,43 @@ async fn a_request_that_was_refused_may_be_sent_again() {
     let run = send(&server, "/runs?wait=true", "k", &body).await;
     assert!(run.status() == 200 && !replayed(&run));
     assert_eq!(run.json::<Value>().await.unwrap()["text"], "4");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_may_not_ask_for_is_not_repeated_to_it() {
+    let (server, _standin) = connected("").await;
+    let key = |server: &Server, scope: &str| {
+        text(&server.polydev(&["key", "create", "--scope", scope]).stdout).trim().to_owned()
+    };
+    let (server, reader, writer, connector) = blocking(move || {
+        let keys = ["runs:read", "runs:write", "connections"].map(|scope| key(&server, scope));
+        let [reader, writer, connector] = keys;
+        (server, reader, writer, connector)
+    })
+    .await;
+    let asks: [(Method, &str, Value, &str, &str); 2] = [
+        (Method::POST, "/runs", prompt("What is 2+2?"), &writer, "runs:write"),
+        (Method::PUT, "/connections/codex", json!({ "api_key": "sk-standin-test" }), &connector, "connections"),
+    ];
+    for (method, path, body, able, scope) in &asks {
+        let ask = async |key: &str, body: &Value| {
+            let request = server.request_as(key, method.clone(), path).header("idempotency-key", "one");
+            request.json(body).send().await.unwrap()
+        };
+        let first = ask(&server.key, body).await;
+        assert!(first.status().is_success(), "{path}");
+        let first = first.text().await.unwrap();
+        // Nor is it told that there is something.
+        for body in [body, &json!({})] {
+            let refused = ask(&reader, body).await;
+            assert!(refused.status() == 403 && !replayed(&refused), "{path}");
+            let refused: Value = refused.json().await.unwrap();
+            assert_eq!(refused["error"]["message"], format!("this key does not have the scope `{scope}`"));
+        }
+        let again = ask(able, body).await;
+        assert!(replayed(&again), "{path}: another key of theirs that may");
+        assert_eq!(again.text().await.unwrap(), first);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -267,3 +267,23 @@ async fn a_silent_stream_says_that_it_lives() {
         assert!(said.starts_with("retry: 1000\n\n"), "{said}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_ends_what_it_follows() {
+    let (server, _standin) = connected("").await;
+    let (server, reader) = key(server, &["runs:read"]).await;
+    let run = start(&server, "[fault:stall] echo one two").await;
+    let mut socket = open_with(&server, &format!("/runs/{run}/stream"), &reader).await.unwrap();
+    until(&mut socket, "text.delta").await;
+    let events = server.request_as(&reader, Method::GET, &format!("/runs/{run}/events")).send().await.unwrap();
+    let keys: Value = server.request_as(&reader, Method::GET, "/keys").send().await.unwrap().json().await.unwrap();
+    let id = keys["items"][0]["id"].as_str().unwrap();
+    let revoked = server.request(Method::DELETE, &format!("/keys/{id}")).send().await.unwrap();
+    assert_eq!(revoked.status(), 204);
+    let (_, code) = to_the_end(&mut socket).await;
+    assert_eq!(code, 1008);
+    let events = events.text().await.unwrap();
+    assert!(!events.contains("run.cancelled") && !events.contains("run.failed"), "the run goes on: {events}");
+    let refused = open_with(&server, &format!("/runs/{run}/stream"), &reader).await.unwrap_err();
+    assert_eq!(refused.0, 401);
+}

@@ -106,6 +106,24 @@ async fn no_more_wait_than_may_and_each_person_has_a_queue_of_their_own() {
 }
 
 #[tokio::test]
+async fn the_runs_of_whoever_is_switched_off_count_as_cancelled() {
+    db::each_database(async |store| {
+        for (run, who) in [("run_1", "usr_1"), ("run_2", "usr_2")] {
+            person(&store, who).await;
+            store.insert_run(run, who, &wish(), 60, 1000, 1000).await.unwrap();
+        }
+        let cancelled = async || {
+            let open = store.open_runs().await.unwrap().into_iter();
+            open.filter(|run| run.cancelled).map(|run| run.id).collect::<Vec<_>>()
+        };
+        assert_eq!(cancelled().await, Vec::<String>::new());
+        polydev_server::store::people::disable_user(&store, "usr_2", 1010).await.unwrap();
+        assert_eq!(cancelled().await, ["run_2"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn people_take_turns() {
     db::each_database(async |store| {
         for who in ["usr_1", "usr_2", "usr_3"] {
