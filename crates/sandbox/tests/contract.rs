@@ -158,7 +158,7 @@ async fn contract(host: &Host) {
     assert!(guest_b.read_file("/workspace/here", 100).await.is_err());
 
     // Another server finds what this one left, and everything works through it.
-    let running = job(&["/bin/sh", "-c", "echo before; read line; echo $line"]);
+    let running = job(&["/bin/sh", "-c", "echo before; read line; echo $line; cat"]);
     let name = running.job.clone();
     guest_a.exec(polydev_proto::Exec { stdin: true, ..running }).await.unwrap();
     drop((guest_a, guest_b, driver));

@@ -99,12 +99,13 @@ impl Outside {
         look
     }
 
-    /// Whether every run is over, and every sandbox gone but those that wait for a run.
+    /// Whether every run is over, and every sandbox gone but the one that waits for a run, which is ready: until it is,
+    /// one may be made at any moment.
     pub(crate) async fn at_rest(&mut self) -> bool {
         let open = "SELECT id FROM runs WHERE status IN ('queued', 'running') AND rowid > $1";
-        let used = "SELECT id FROM sandboxes WHERE ended_at IS NULL AND run_id IS NOT NULL AND rowid > $1";
+        let standing = "SELECT state || COALESCE(run_id, '') FROM sandboxes WHERE ended_at IS NULL AND rowid > $1";
         column(&mut self.db, open, 0).await.is_empty()
-            && column(&mut self.db, used, 0).await.is_empty()
+            && column(&mut self.db, standing, 0).await == ["ready"]
             && self.folders_without_row().await.is_empty()
     }
 
