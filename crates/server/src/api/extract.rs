@@ -19,7 +19,7 @@ use axum::{
     http::{StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, interval_at};
+use tokio::time::interval;
 
 /// The JSON body of a request.
 #[derive(Debug)]
@@ -141,11 +141,11 @@ async fn by_session(parts: &mut Parts, app: &App) -> ApiResult<Principal> {
     Ok(principal)
 }
 
-/// Ends when what somebody has shown is no longer good: looked at as often as a stream says that it lives, and at once
-/// when something is revoked here.
+/// Ends when what somebody has shown is no longer good: looked at first of all, since it may have ended just after it
+/// was shown, then as often as a stream says that it lives, and at once when something is revoked here.
 pub async fn turned_away(app: App, who: Principal) {
     let mut revoked = app.revoked.subscribe();
-    let mut timer = interval_at(Instant::now() + PING, PING);
+    let mut timer = interval(PING);
     loop {
         tokio::select! {
             _ = timer.tick() => {}

@@ -143,9 +143,10 @@ impl Answer {
                 );
             }
             (Format::Text, Self::Password { .. }) => self.text().iter().for_each(output::text),
-            (Format::Text, Self::Disabled(user)) => {
-                output::note(format!("disabled `{}`; their keys and sessions end to work now", user.email))
-            }
+            (Format::Text, Self::Disabled(user)) => output::note(format!(
+                "disabled `{}`; their keys and sessions end to work now, and their runs are cancelled",
+                user.email
+            )),
         }
     }
 }
