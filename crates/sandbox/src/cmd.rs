@@ -7,6 +7,7 @@ use crate::sys;
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
+    io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -307,6 +308,29 @@ pub(crate) fn start_detached(cmd: &Cmd, stdin: OwnedFd, output: File) -> Result<
     sys::lead_a_session(&mut command);
     // The runtime reaps a child that was dropped.
     cmd.spawn(command).map(drop)
+}
+
+/// A user namespace with this line as its `uid_map` and `gid_map` (`man 7 user_namespaces`), in which nobody is. From
+/// a plain thread.
+///
+/// # Errors
+/// When the system refuses one, or this mapping.
+pub(crate) fn user_namespace(map: &str) -> io::Result<OwnedFd> {
+    let hold = async {
+        // A namespace begins with a process. This one waits for input that never comes.
+        let cmd = Cmd::new("cat").clean_env();
+        let mut command = cmd.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        sys::own_user_namespace(&mut command);
+        let mut child = cmd.spawn(command).map_err(io::Error::other)?;
+        let process = PathBuf::from(format!("/proc/{}", child.id().unwrap_or_default()));
+        std::fs::write(process.join("uid_map"), map)?;
+        std::fs::write(process.join("gid_map"), map)?;
+        let namespace = File::open(process.join("ns/user"))?;
+        child.kill().await?;
+        Ok(namespace.into())
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(hold)
 }
 
 async fn run_inner(cmd: &Cmd, lines: Option<mpsc::UnboundedSender<String>>) -> Result<Output, CmdError> {

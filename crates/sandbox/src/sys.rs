@@ -3,7 +3,11 @@
 #![expect(unsafe_code, reason = "what runs between fork and exec, and what a thread shares with its process")]
 
 use rustix::{process::Signal, thread::UnshareFlags};
-use std::fs::File;
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 /// Has the kernel kill `command` when the thread that started it ends.
 pub(crate) fn die_with_parent_thread(command: &mut tokio::process::Command) {
@@ -33,6 +37,34 @@ pub(crate) fn join_group(command: &mut tokio::process::Command, group: File) {
     };
     // SAFETY: the closure makes one system call, allocates nothing and takes no lock.
     unsafe { command.pre_exec(join) };
+}
+
+/// Starts `command` in a user namespace of its own, as nobody until its ids are mapped.
+pub(crate) fn own_user_namespace(command: &mut tokio::process::Command) {
+    // SAFETY: the closure makes one system call in a process of one thread, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(|| rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER).map_err(Into::into)) };
+}
+
+/// Maps the owners of the files of a mount that is nowhere yet by a user namespace (`man 2 mount_setattr`).
+pub(crate) fn map_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd() as u64,
+    };
+    // SAFETY: the path is an empty string that ends in a zero, and `attributes` is read within the size that is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives the calling thread a mount namespace of its own: a copy of the one it is in.

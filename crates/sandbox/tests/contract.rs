@@ -17,6 +17,7 @@ use polydev_sandbox::{
 };
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -233,6 +234,13 @@ fn processes_that_mention(text: &str) -> Vec<String> {
     said.flatten().collect()
 }
 
+/// Who the processes of a sandbox are on the host.
+fn users_of(id: &SandboxId) -> Vec<u32> {
+    let members = groups(id).into_iter().flat_map(|group| fs::read_to_string(group.join("cgroup.procs")));
+    let pids: Vec<String> = members.flat_map(|pids| pids.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    pids.iter().map(|pid| fs::metadata(format!("/proc/{pid}")).unwrap().uid()).collect()
+}
+
 fn groups(id: &SandboxId) -> Vec<PathBuf> {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
     let mut candidates: Vec<PathBuf> = hierarchies.collect();
@@ -263,6 +271,27 @@ async fn isolation(host: &Host) {
         assert_eq!(field(set), "0000000000000000", "{set}");
     }
     assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"));
+
+    // Its users are nobody's on the host, nor another sandbox's. The image's root is its own.
+    let b = id('b');
+    driver.create(&b, &host.spec()).await.unwrap();
+    let mut ranges = Vec::new();
+    for guest in [&guest, &Guest::new(driver.clone(), b.clone())] {
+        let map = sh(guest, "cat /proc/self/uid_map").await;
+        assert_eq!(map, sh(guest, "cat /proc/self/gid_map").await);
+        let map: Vec<u32> = map.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [0, first, 65_536] = map[..] else { panic!("{map:?}") };
+        assert!((0x0008_0000..0x6FFF_0000).contains(&first), "{first}");
+        let owned = sh(guest, "echo x >/workspace/mine; ls -dn / /bin/sh /workspace /workspace/mine").await;
+        let owners: Vec<String> =
+            owned.lines().map(|line| line.split_whitespace().skip(2).take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(owners, ["0 0", "0 0", "10001 10001", "10001 10001"], "{owned}");
+        ranges.push(first);
+    }
+    assert_ne!(ranges[0], ranges[1]);
+    let agents = users_of(&a);
+    assert!(!agents.is_empty() && agents.iter().all(|user| *user == ranges[0] + USER), "{agents:?} {ranges:?}");
+    driver.destroy(&b).await.unwrap();
 
     let interfaces = sh(&guest, "cat /proc/net/dev").await;
     let interfaces: Vec<&str> =

@@ -21,6 +21,7 @@ mod probe;
 mod runtime;
 mod seccomp;
 mod spec;
+mod users;
 
 use super::{
     DriverConfig,
@@ -43,10 +44,11 @@ use std::{
         unix::fs::DirBuilderExt,
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use users::Users;
 
 /// The driver.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ struct Oci {
     configured: Option<PathBuf>,
     ready: OnceCell<Ready>,
     images: Images,
+    /// One sandbox at a time takes its users.
+    taking: Mutex<()>,
 }
 
 /// What is found or made once.
@@ -68,7 +72,7 @@ struct Ready {
 pub(super) fn make(config: &DriverConfig) -> Arc<dyn Driver> {
     let dir = state_dir(config, "oci");
     let (images, configured) = (Images::new(&dir), config.oci_runtime.clone());
-    Arc::new(Oci { dir, configured, ready: OnceCell::new(), images })
+    Arc::new(Oci { dir, configured, ready: OnceCell::new(), images, taking: Mutex::default() })
 }
 
 #[async_trait]
@@ -92,7 +96,11 @@ impl Driver for Oci {
         // Whoever waits for this may give up, and destroy: not while the sandbox still grows. Locked here and not
         // in the thread, which might come too late, to the folder of a later sandbox of this name.
         let Some(lock) = folder.lock()? else { return Err(DriverError::Gone(id.clone())) };
-        let making = Making { folder, _lock: lock, image, spec: spec.clone(), agent: ready.agent.clone() };
+        let users = {
+            let _one = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+            Users::take(&self.dir, &folder)?
+        };
+        let making = Making { folder, _lock: lock, image, users, spec: spec.clone(), agent: ready.agent.clone() };
         let (runtime, state) = (ready.runtime.clone(), runtime_dir(&self.dir));
         in_a_thread("sandbox", move || making.make(&runtime, &state)).await
     }
@@ -151,7 +159,7 @@ impl Oci {
             .await
             .map_err(|reason| DriverError::Unavailable { reason, hint: probe::INSTALL.to_owned() })?;
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
-        let placed = made.and_then(|()| place_agent(&self.dir));
+        let placed = made.and_then(|()| mounts::make_stage()).and_then(|()| place_agent(&self.dir));
         let agent = placed.map_err(|error| step("writing the agent", error))?;
         Ok(Ready { runtime, agent })
     }
@@ -170,6 +178,7 @@ struct Making {
     folder: Folder,
     _lock: OwnedFd,
     image: Arc<OwnedFd>,
+    users: Users,
     spec: SandboxSpec,
     agent: PathBuf,
 }
@@ -177,19 +186,19 @@ struct Making {
 impl Making {
     /// Makes the root and starts the container in it, on a thread of its own.
     fn make(self, runtime: &Runtime, state: &Path) -> Result<(), DriverError> {
-        let Self { folder, _lock, image, spec, agent } = self;
+        let Self { folder, _lock, image, users, spec, agent } = self;
         let (listener, console) = (folder.listen()?, folder.open_console()?);
         let cgroups = cgroups()?;
-        mounts::mount_root(image.as_fd(), &folder, spec.limits.disk_mib)?;
-        mounts::furnish(&folder, spec.ca_file.as_deref())?;
-        let ca = spec.ca_file.as_ref().map(|_| folder.join("ca.pem"));
+        mounts::mount_root(image.as_fd(), &folder, users, spec.limits.disk_mib)?;
+        mounts::furnish(&folder, users, spec.ca_file.as_deref())?;
+        mounts::stage(&agent, "agent").map_err(|error| step("placing the agent", error))?;
         let background = match spec.priority {
             Priority::Normal => None,
             Priority::Background => Some(cgroups.making().map_err(|error| step("giving way", error))?),
         };
         let parts = spec::Parts {
-            agent: &agent,
-            ca: ca.as_deref(),
+            has_ca: spec.ca_file.is_some(),
+            users,
             cgroups: Cgroups::path(folder.id()),
             limits_swap: cgroups.limits_swap(),
             open_files: runtime::open_files(),

@@ -4,8 +4,8 @@
 //!   the host's namespace          nothing of ours, ever
 //!     └─ the image's              its ext4, loop-mounted read-only; one for all its sandboxes,
 //!          │                      kept open by the server's file descriptor
-//!          └─ the sandbox's       a sized tmpfs and the overlay; a thread makes it, starts the
-//!               │                 runtime in it, and ends
+//!          └─ the sandbox's       the image again with its files' owners mapped, a sized tmpfs and the
+//!               │                 overlay of both; a thread makes it, starts the runtime in it, and ends
 //!               └─ the container's the overlay as `/`; it ends with the container's last process
 //! ```
 //!
@@ -13,7 +13,7 @@
 //! and loop device go by themselves: the kernel counts who uses them. No
 //! process is needed to hold them.
 
-use super::{cgroup::Cgroups, spec::USER};
+use super::{cgroup::Cgroups, spec::USER, users::Users};
 use crate::{
     cmd::{self, Cmd},
     driver::{DriverError, SandboxSpec},
@@ -23,20 +23,27 @@ use crate::{
 use rustix::{
     fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, mkdirat, openat2},
     io::Errno,
-    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt, chown},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::Duration,
 };
 use tokio::sync::{Mutex, oneshot};
+
+/// Where, in its own mount namespace, a sandbox is put together. The host has an empty folder there: all that a
+/// container is made of must be reached by its own root too, who is nobody on the host and gets through no closed folder.
+const STAGE: &str = "/run/polydev";
 
 /// Where Debian and most others keep all trusted certificates in one file.
 const BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
@@ -132,12 +139,17 @@ pub(super) fn enter(image: BorrowedFd<'_>) -> io::Result<()> {
     Ok(move_into_link_name_space(image, Some(LinkNameSpaceType::Mount))?)
 }
 
-/// Makes the sandbox's root, `root` in its folder, and stays in the namespace that has it.
-pub(super) fn mount_root(image: BorrowedFd<'_>, folder: &Folder, disk_mib: u64) -> Result<(), DriverError> {
+/// Makes the sandbox's root, `root` in the stage, and stays in the namespace that has it.
+pub(super) fn mount_root(
+    image: BorrowedFd<'_>,
+    folder: &Folder,
+    users: Users,
+    disk_mib: u64,
+) -> Result<(), DriverError> {
     let work = || -> io::Result<()> {
         enter(image)?;
         own_namespace()?;
-        for dir in ["layer", "root"] {
+        for dir in ["image", "layer"] {
             fs::create_dir(folder.join(dir))?;
         }
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
@@ -146,23 +158,47 @@ pub(super) fn mount_root(image: BorrowedFd<'_>, folder: &Folder, disk_mib: u64) 
         for dir in ["layer/upper", "layer/work"] {
             fs::create_dir(folder.join(dir))?;
         }
+        // The root folder itself is the layer's.
+        let root = Some(users.outside(0));
+        chown(folder.join("layer/upper"), root, root)?;
         // Relative, because overlay's options have no room for commas, colons and
         // long paths. The working folder is this thread's own.
         rustix::process::chdir(folder.path())?;
-        mount("overlay", "root", "overlay", flags, c"lowerdir=../image,upperdir=layer/upper,workdir=layer/work")?;
+        users.mount(Path::new("../image"), Path::new("image"))?;
+        mount("tmpfs", STAGE, "tmpfs", flags, c"size=1m,mode=0711")?;
+        let root = in_stage("root");
+        fs::create_dir(&root)?;
+        mount("overlay", &root, "overlay", flags, c"lowerdir=image,upperdir=layer/upper,workdir=layer/work")?;
         Ok(())
     };
     work().map_err(|error| step("mounting the sandbox's root", error))
 }
 
+/// The path of a part of the sandbox, in its own mount namespace.
+pub(super) fn in_stage(name: &str) -> PathBuf {
+    Path::new(STAGE).join(name)
+}
+
+/// Makes the folder that stages are mounted on.
+pub(super) fn make_stage() -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(STAGE)
+}
+
+/// Has a file of the host in the stage too.
+pub(super) fn stage(file: &Path, name: &str) -> io::Result<()> {
+    File::create(in_stage(name))?;
+    Ok(mount_bind(file, in_stage(name))?)
+}
+
 /// Puts into the fresh root what the image cannot have: a folder to work in
 /// where it has none, and the host's extra certificates. Nothing of the guest
 /// has run yet, and no link of the image leads out of it.
-pub(super) fn furnish(folder: &Folder, certificates: Option<&Path>) -> Result<(), DriverError> {
-    let root = File::open(folder.join("root")).map_err(|error| step("opening the sandbox's root", error))?;
-    make_workspace(&root).map_err(|error| step("making `/workspace`", error))?;
+pub(super) fn furnish(folder: &Folder, users: Users, certificates: Option<&Path>) -> Result<(), DriverError> {
+    let root = File::open(in_stage("root")).map_err(|error| step("opening the sandbox's root", error))?;
+    make_workspace(&root, users).map_err(|error| step("making `/workspace`", error))?;
     if let Some(file) = certificates {
-        add_certificates(&root, folder, file).map_err(|error| {
+        let added = add_certificates(&root, folder, file).and_then(|()| stage(&folder.join("ca.pem"), "ca.pem"));
+        added.map_err(|error| {
             let reason = format!("`{}`: {error}", file.display());
             DriverError::Step { step: "adding the extra certificates", reason }
         })?;
@@ -170,10 +206,10 @@ pub(super) fn furnish(folder: &Folder, certificates: Option<&Path>) -> Result<()
     Ok(())
 }
 
-fn make_workspace(root: &File) -> io::Result<()> {
+fn make_workspace(root: &File, users: Users) -> io::Result<()> {
     match mkdirat(root, "workspace", Mode::from_raw_mode(0o755)) {
         Ok(()) => {
-            let user = (Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER)));
+            let user = (Some(Uid::from_raw(users.outside(USER))), Some(Gid::from_raw(users.outside(USER))));
             Ok(chownat(root, "workspace", user.0, user.1, AtFlags::SYMLINK_NOFOLLOW)?)
         }
         Err(Errno::EXIST) => Ok(()),

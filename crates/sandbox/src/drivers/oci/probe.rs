@@ -4,6 +4,7 @@ use super::{
     cgroup::{Cgroups, Layout},
     mounts::{in_a_thread, try_mounts},
     runtime::Runtime,
+    users,
 };
 use crate::driver::Probe;
 use std::path::Path;
@@ -45,6 +46,13 @@ pub(super) async fn probe(configured: Option<&Path>) -> Probe {
             missing.push((
                 format!("{lack} cannot be had"),
                 "in a container, run it privileged; else load `overlay` and `loop`",
+            ));
+        }
+        let users = in_a_thread("probe", || Ok(users::missing())).await;
+        if let Some(lack) = users.unwrap_or_else(|error| Some(error.to_string())) {
+            missing.push((
+                format!("{lack} cannot be had"),
+                "use a newer kernel, and allow user namespaces (`user.max_user_namespaces`)",
             ));
         }
         let lacks = cgroups.missing();

@@ -1,6 +1,6 @@
 //! The container's specification (OCI runtime-spec 1.0), as `config.json` of its bundle.
 
-use super::seccomp;
+use super::{mounts::in_stage, seccomp, users::Users};
 use crate::driver::{SandboxId, SandboxSpec};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -40,11 +40,11 @@ const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 
 /// What a container is made of, beside what the caller asked for.
 #[derive(Debug)]
-pub(super) struct Parts<'a> {
-    /// The agent's file on the host.
-    pub(super) agent: &'a Path,
-    /// The extra CA certificates' file on the host.
-    pub(super) ca: Option<&'a Path>,
+pub(super) struct Parts {
+    /// Whether there are extra CA certificates in the stage.
+    pub(super) has_ca: bool,
+    /// Its users.
+    pub(super) users: Users,
     /// The path of its control groups.
     pub(super) cgroups: String,
     /// Whether memory and swap can be limited together.
@@ -56,7 +56,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Writes the specification of one sandbox.
-pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -> Value {
+pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Value {
     let memory = spec.limits.memory_mib * 1024 * 1024;
     // A little more than fits, so that a full layer is "no space left" and no signal.
     let largest_file = (spec.limits.disk_mib + 1) * 1024 * 1024;
@@ -72,10 +72,13 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -
         ),
         mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={SHM_MIB}m")]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-        bind("/.polydev/agent", parts.agent, &["bind", "ro", "nosuid", "nodev"]),
+        bind("/.polydev/agent", &in_stage("agent"), &["bind", "ro", "nosuid", "nodev"]),
     ];
-    mounts.extend(parts.ca.map(|ca| bind("/.polydev/ca.pem", ca, &["bind", "ro", "nosuid", "nodev", "noexec"])));
-    let namespaces = ["pid", "ipc", "uts", "mount", "network", "cgroup"].map(|kind| json!({ "type": kind }));
+    if parts.has_ca {
+        let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
+        mounts.push(bind("/.polydev/ca.pem", &in_stage("ca.pem"), &options));
+    }
+    let namespaces = ["user", "pid", "ipc", "uts", "mount", "network", "cgroup"].map(|kind| json!({ "type": kind }));
     let mut memory_limit = json!({ "limit": memory });
     if parts.limits_swap {
         // The sum of both, so that nothing is ever swapped out.
@@ -89,7 +92,7 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -
     json!({
         "ociVersion": "1.0.0",
         "hostname": HOSTNAME,
-        "root": { "path": "root", "readonly": false },
+        "root": { "path": in_stage("root"), "readonly": false },
         "process": {
             "terminal": false,
             "user": { "uid": USER, "gid": USER },
@@ -110,6 +113,8 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts<'_>) -
         "linux": {
             "cgroupsPath": parts.cgroups,
             "namespaces": namespaces,
+            "uidMappings": parts.users.mapping(),
+            "gidMappings": parts.users.mapping(),
             "resources": {
                 "memory": memory_limit,
                 "pids": { "limit": spec.limits.pids },
@@ -146,8 +151,8 @@ mod tests {
             priority: Priority::Background,
         };
         let parts = Parts {
-            agent: Path::new("/state/agent"),
-            ca: Some(Path::new("/state/ca.pem")),
+            has_ca: true,
+            users: Users::from(100_000),
             cgroups: "/polydev/x".into(),
             limits_swap: true,
             open_files: 20_000,
