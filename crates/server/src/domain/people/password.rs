@@ -7,7 +7,7 @@ use argon2::{
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 /// How long a password that somebody chooses must be (NIST SP 800-63B, 5.1.1.2), and may be.
 pub(super) const LENGTH: std::ops::RangeInclusive<usize> = 8..=1024;
@@ -18,6 +18,8 @@ const AT_ONCE: usize = 2;
 const WAITING: usize = 100;
 static TURN: Semaphore = Semaphore::const_new(AT_ONCE);
 static ROOM: Semaphore = Semaphore::const_new(AT_ONCE + WAITING);
+/// The hash of a password that nobody has.
+static NOBODYS: OnceCell<String> = OnceCell::const_new();
 
 /// Refuses one that is too short or too long.
 pub(super) fn check(password: &SecretString) -> Result<(), PeopleError> {
@@ -38,17 +40,19 @@ pub(super) async fn hash(password: SecretString) -> Result<String, PeopleError> 
     .await
 }
 
-/// Whether this is the password of `expected`. Where there is none, it takes as long to say no.
+/// Whether this is the password that `expected` is the hash of. Where there is none, the same is done with nobody's, so
+/// that the time does not tell.
 pub(super) async fn is_right(password: SecretString, expected: Option<String>) -> Result<bool, PeopleError> {
-    let Some(expected) = expected else {
-        hash(password).await?;
-        return Ok(false);
+    let is_somebodys = expected.is_some();
+    let expected = match expected {
+        Some(expected) => expected,
+        None => NOBODYS.get_or_try_init(|| hash(made_up())).await?.clone(),
     };
-    in_turn(move || {
+    let is_right = in_turn(move || {
         let expected = PasswordHash::new(&expected).map_err(|_| PeopleError::Hash)?;
         Ok(Argon2::default().verify_password(password.expose_secret().as_bytes(), &expected).is_ok())
-    })
-    .await
+    });
+    Ok(is_right.await? && is_somebodys)
 }
 
 /// Hashing takes tens of milliseconds of a processor, which the runtime's threads must not spend.

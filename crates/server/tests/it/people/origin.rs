@@ -50,6 +50,19 @@ async fn what_changes_something_comes_from_a_page_of_our_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_foreign_page_reads_an_answer_and_none_is_left_for_others() {
+    let (_server, _standin, browser) = with_admin().await;
+    let page = on(&browser, Some("https://evil.example"));
+    for method in [Method::GET, Method::OPTIONS] {
+        let asks = page.request(method, "/me").header("access-control-request-method", "GET");
+        let answer = asks.header("access-control-request-headers", "authorization").send().await.unwrap();
+        let told: Vec<_> = answer.headers().keys().filter(|name| name.as_str().starts_with("access-control")).collect();
+        assert!(told.is_empty(), "{told:?}");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_page_signs_somebody_in_to_an_account_that_is_not_theirs() {
     let (server, _standin) = empty(&[]).await;
     let token = token_of(&server);
