@@ -5,8 +5,8 @@ use crate::{
     config::Config,
     control::{Rules, Runs, WaysOut},
     domain::{
-        connections,
         people::setup::{self, Setup},
+        vault,
     },
     store::{Alone, Store, StoreError},
     vault::Vault,
@@ -143,7 +143,7 @@ pub fn driver_config(config: &Config) -> DriverConfig {
 /// Builds everything.
 pub async fn parts(config: &Arc<Config>) -> Result<Parts, CliError> {
     let store = Store::open(config.store.url.expose_secret()).await.map_err(CliError::from_chain)?;
-    let vault = Arc::new(connections::open_vault(&store, &config.vault.key).await.map_err(CliError::from_chain)?);
+    let vault = Arc::new(vault::open(&store, &config.vault.key).await.map_err(CliError::from_chain)?);
     let driver = driver(config).await?;
     let images = ImageStore::open(&config.image.dir);
     let outside = outside(config)?;

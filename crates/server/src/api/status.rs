@@ -7,8 +7,13 @@ use super::{
 };
 use crate::{
     control::Disk,
-    domain::{people::Role, time},
+    domain::{
+        people::Role,
+        time,
+        vault::{self, Keys},
+    },
     store::{StoreError, pages},
+    vault::KeyId,
 };
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -38,6 +43,27 @@ pub struct ServerStatus {
     pub everybody: Option<Everybody>,
     /// The disk. Null for those who are no administrators.
     pub disk: Option<DiskUse>,
+    /// The master key. Null for those who are no administrators.
+    pub vault: Option<VaultUse>,
+}
+
+/// The master key that credentials are sealed under.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct VaultUse {
+    /// The id of the one that seals.
+    #[schema(examples("9f86d081884c7d65"))]
+    pub key_id: Option<String>,
+    /// The id of the one that a rotation gives everything. Null when there is none under way.
+    pub next_key_id: Option<String>,
+    /// How many credentials are sealed under a key that this server does not have.
+    pub unopened: i64,
+}
+
+impl VaultUse {
+    fn of(keys: &Keys, has: &[KeyId]) -> Self {
+        let text = |key: KeyId| key.to_string();
+        Self { key_id: keys.sealing.map(text), next_key_id: keys.next.map(text), unopened: keys.under_others(has) }
+    }
 }
 
 /// How many runs are not over.
@@ -90,7 +116,7 @@ impl From<Disk> for DiskUse {
 
 /// What this server is, and what it works on.
 ///
-/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers and of the disk too,
+/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers, the disk and the master key too,
 /// whatever scopes their key has.
 #[utoipa::path(
     get, path = "/status", tag = "health",
@@ -102,12 +128,13 @@ impl From<Disk> for DiskUse {
 async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<ServerStatus>> {
     let who = auth.any();
     let (runs, sandboxes) = count(&app, Some(&who.user_id)).await?;
-    let (everybody, disk) = match who.role {
-        Role::Member => (None, None),
+    let (everybody, disk, vault) = match who.role {
+        Role::Member => (None, None, None),
         Role::Admin => {
             let (runs, sandboxes) = count(&app, None).await?;
             let disk = app.runs.disk().await.map_err(ApiError::internal)?;
-            (Some(Everybody { runs, sandboxes }), Some(disk.into()))
+            let keys = vault::keys(&app.store).await?;
+            (Some(Everybody { runs, sandboxes }), Some(disk.into()), Some(VaultUse::of(&keys, &app.vault.keys())))
         }
     };
     Ok(Json(ServerStatus {
@@ -118,6 +145,7 @@ async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<ServerStatus
         sandboxes,
         everybody,
         disk,
+        vault,
     }))
 }
 

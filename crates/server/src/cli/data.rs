@@ -13,6 +13,14 @@ use secrecy::ExposeSecret;
 /// # Errors
 /// There is none (a usage error that names where it was looked for), or it cannot be opened.
 pub async fn open(config: &Config) -> Result<Store, CliError> {
+    Store::open(url(config)?).await.map_err(CliError::from_chain)
+}
+
+/// The address of that database.
+///
+/// # Errors
+/// There is none, as far as can be seen without asking it.
+pub fn url(config: &Config) -> Result<&str, CliError> {
     let url = config.store.url.expose_secret();
     if let Some(file) = store::sqlite_file(url)
         && !file.exists()
@@ -21,7 +29,7 @@ pub async fn open(config: &Config) -> Result<Store, CliError> {
         return Err(CliError::usage(looked)
             .hint("start `polydev serve` once, or say where it keeps its data with `--data-dir`"));
     }
-    Store::open(url).await.map_err(CliError::from_chain)
+    Ok(url)
 }
 
 /// A time as the public surface has it.

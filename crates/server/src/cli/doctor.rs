@@ -1,7 +1,10 @@
 //! `polydev doctor`: what this host can do.
 
-use super::output::{self, CliError, Format};
-use crate::{app, config::Config};
+use super::{
+    data,
+    output::{self, CliError, Format, chain},
+};
+use crate::{app, config::Config, domain::vault, vault::KeyId};
 use polydev_sandbox::{
     drivers::DRIVERS,
     image::{ImageStore, Kind},
@@ -12,11 +15,21 @@ use serde::Serialize;
 struct Report {
     drivers: Vec<DriverReport>,
     images: Vec<ImageReport>,
+    vault: VaultReport,
 }
 
 #[derive(Serialize)]
 struct DriverReport {
     kind: &'static str,
+    available: bool,
+    reason: String,
+    hint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct VaultReport {
+    /// The master keys that were found, the newest first.
+    keys: Vec<String>,
     available: bool,
     reason: String,
     hint: Option<String>,
@@ -30,7 +43,7 @@ struct ImageReport {
     hint: Option<String>,
 }
 
-/// Tries every driver, and looks for the images.
+/// Tries every driver, and looks for the images and the master key.
 pub async fn doctor(config: &Config, format: Format) -> Result<(), CliError> {
     let place = app::driver_config(config);
     let mut drivers = Vec::new();
@@ -46,7 +59,7 @@ pub async fn doctor(config: &Config, format: Format) -> Result<(), CliError> {
         Ok(image) => ImageReport { kind: *kind, available: true, reason: image.path.display().to_string(), hint: None },
         Err(error) => ImageReport { kind: *kind, available: false, reason: error.to_string(), hint: error.hint() },
     });
-    let report = Report { drivers, images: images.collect() };
+    let report = Report { drivers, images: images.collect(), vault: vault(config).await };
     match format {
         Format::Json | Format::StreamJson => output::json(&report),
         Format::Text => {
@@ -56,13 +69,47 @@ pub async fn doctor(config: &Config, format: Format) -> Result<(), CliError> {
             for image in &report.images {
                 line("image", image.kind.as_str(), image.available, &image.reason, image.hint.as_deref());
             }
+            let vault = &report.vault;
+            line("master", "key", vault.available, &vault.reason, vault.hint.as_deref());
         }
     }
     if isolates {
-        Ok(())
+        // What is wrong has been said.
+        if report.vault.available { Ok(()) } else { Err(CliError::silent(output::exit::FAILED)) }
     } else {
         Err(CliError::failed("nothing on this host can isolate a sandbox")
             .hint("See the hints above; root and crun are the shortest way."))
+    }
+}
+
+/// Whether a server could open what the database holds. Makes neither.
+async fn vault(config: &Config) -> VaultReport {
+    let of = |keys: Vec<KeyId>, available, reason| VaultReport {
+        keys: keys.iter().map(ToString::to_string).collect(),
+        available,
+        reason,
+        hint: None,
+    };
+    let source = &config.vault.key;
+    // There may be none before the first start.
+    let Ok(_) = data::url(config) else { return of(Vec::new(), true, "nothing is sealed yet".to_owned()) };
+    let store = match data::open(config).await {
+        Ok(store) => store,
+        Err(error) => return VaultReport { hint: error.hint, ..of(Vec::new(), false, error.message) },
+    };
+    let looked = vault::look(&store, source).await;
+    store.close().await;
+    match looked {
+        Ok(keys) if keys.is_empty() => of(keys, true, format!("the first start of the server makes {source}")),
+        Ok(keys) => {
+            let names = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            of(keys, true, format!("{names} in {source}"))
+        }
+        Err(error) => {
+            let hint = "docs/operating.md, \"The master key\", tells what to do when it is lost.".to_owned();
+            let found = source.look().unwrap_or_default();
+            VaultReport { hint: Some(hint), ..of(found, false, chain(&error)) }
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod serve;
 pub mod status;
 pub mod upload;
 pub mod user;
+pub mod vault;
 
 use crate::config::{Config, Env, Flags};
 use clap::{Parser, Subcommand};
@@ -57,6 +58,9 @@ enum Command {
     /// API keys, on the server's data directory.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// The master key that credentials are sealed under.
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
     /// Save the address of a server and a key for the commands below.
     Login(login::LoginArgs),
     /// Forget them.
@@ -91,9 +95,6 @@ enum Command {
     /// Print the OpenAPI document.
     #[command(hide = true)]
     Openapi,
-    /// Keys of the vault (to come).
-    #[command(hide = true)]
-    Vault { rest: Vec<String> },
     /// Backups (to come).
     #[command(hide = true)]
     Backup { rest: Vec<String> },
@@ -117,6 +118,7 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
         Command::Image(command) => image::run(command, &config(&flags)?, format).await,
         Command::User(command) => user::run(command, &config(&flags)?, format).await,
         Command::Key(command) => key::run(command, &config(&flags)?, format).await,
+        Command::Vault(command) => vault::run(command, &config(&flags)?, format).await,
         Command::Login(args) => login::login(args, &env, format).await,
         Command::Logout => login::logout(&env),
         Command::Status => status::status(&client()?, format).await,
@@ -132,7 +134,7 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
             output::json(&crate::api::document());
             Ok(())
         }
-        Command::Vault { .. } | Command::Backup { .. } | Command::Restore { .. } => {
+        Command::Backup { .. } | Command::Restore { .. } => {
             Err(CliError::usage("this command is to come in a later version"))
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     api::{self, App, Hosts},
     app,
     config::{Config, LogFormat},
-    domain::{audit::Audit, people::Limits, time},
+    domain::{audit::Audit, people::Limits, time, vault},
 };
 use axum::serve::ListenerExt;
 use clap::Args;
@@ -34,8 +34,8 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let setup = app::setup(&config, &parts.store, &public_url).await?;
     let audit = Audit::new(parts.store.clone());
     let router = api::router(App {
-        store: parts.store,
-        vault: parts.vault,
+        store: parts.store.clone(),
+        vault: parts.vault.clone(),
         runs: parts.runs.clone(),
         started_at: time::now_ms(),
         outside: parts.outside,
@@ -54,6 +54,10 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let keeper = tokio::spawn({
         let (runs, stop) = (parts.runs.clone(), stop.clone());
         async move { runs.keep_house_forever(stop).await }
+    });
+    let follower = tokio::spawn({
+        let stop = stop.clone();
+        async move { vault::follow_forever(parts.store, &parts.vault, stop).await }
     });
     tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
 
@@ -74,7 +78,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     parts.runs.drain(config.server.drain).await;
     stop.cancel();
     closing.cancel();
-    let _ = (reconciler.await, keeper.await);
+    let _ = (reconciler.await, keeper.await, follower.await);
     // A client that keeps its connection open does not keep the server.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
     // What was begun for a client who has left is still to be recorded.

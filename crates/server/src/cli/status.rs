@@ -10,7 +10,7 @@ use crate::{
         health::Health,
         me::Me,
         providers::All,
-        status::{ServerStatus, UnderWay},
+        status::{ServerStatus, UnderWay, VaultUse},
     },
     domain::people::Scope,
 };
@@ -72,6 +72,9 @@ fn print(StatusView { url, health, me, connections, server }: &StatusView) {
         let parts = parts.map(|(what, size)| format!("{what} {}", bytes(size))).join(", ");
         rows.push(("disk", format!("{} of {} free; {parts}", bytes(disk.free_bytes), bytes(disk.total_bytes))));
     }
+    if let Some(vault) = &server.vault {
+        rows.push(("master key", master_key(vault)));
+    }
     output::pairs(rows);
     if server.disk.as_ref().is_some_and(|disk| disk.nearly_full) {
         output::note(
@@ -79,6 +82,17 @@ fn print(StatusView { url, health, me, connections, server }: &StatusView) {
              Make room, or keep less (`runs.keep_days`, `polydev image prune`).",
         );
     }
+}
+
+fn master_key(vault: &VaultUse) -> String {
+    let mut said = vault.key_id.clone().unwrap_or_default();
+    if let Some(next) = &vault.next_key_id {
+        said.push_str(&format!("; being changed to {next}: `polydev vault rotate` ends it"));
+    }
+    if vault.unopened > 0 {
+        said.push_str(&format!("; {} credentials are under another key that is not there", vault.unopened));
+    }
+    said
 }
 
 fn under_way(runs: &UnderWay) -> String {

@@ -4,15 +4,12 @@ use super::{
     Config, Driver, Egress, Env, Flags, Image, Kv, Log, LogFormat, LogLevel, Login, Pool, Problem, Problems, Provider,
     Runs, Sandbox, Server, Store, Vault, settings::Settings,
 };
-use crate::{
-    providers::PROVIDERS,
-    vault::{KeySource, MasterKey},
-};
+use crate::{providers::PROVIDERS, vault::KeySource};
 use polydev_sandbox::{
     driver::{Cpus, Limits},
     egress::{HostRule, UpstreamProxy},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -203,23 +200,19 @@ fn kv(from: &mut Settings) -> Kv {
 }
 
 fn vault(from: &mut Settings, env: &Env, data_dir: &Path) -> Vault {
-    let file = from.path("vault.master_key_file");
-    let variable = env.get("ENCRYPTION_MASTER_KEY").map(SecretString::from);
-    let credential = from.credential("vault.master_key");
-    if file.is_some() && variable.is_some() {
-        from.problem("vault.master_key_file", "is set beside ENCRYPTION_MASTER_KEY: keep one of them");
+    let file = from.path("vault.master_key_file").map(KeySource::File);
+    let variable = env.get("ENCRYPTION_MASTER_KEY").map(|keys| KeySource::Variable(keys.into()));
+    let credential = from.credential_file("vault.master_key").map(KeySource::Credential);
+
+    let names = ["vault.master_key_file", "ENCRYPTION_MASTER_KEY", "the systemd credential `vault.master_key`"];
+    let mut given = names.into_iter().zip([file, variable, credential]).filter_map(|(name, key)| Some((name, key?)));
+    let (name, key) = given.next().unwrap_or(("", KeySource::File(data_dir.join("master.key"))));
+    if let Some((other, _)) = given.next() {
+        from.problem(name, format!("is set beside {other}: keep one of them"));
     }
-    let by = if variable.is_some() { "ENCRYPTION_MASTER_KEY" } else { "vault.master_key" };
-    let key = match (file, variable.or(credential)) {
-        (Some(path), _) => KeySource::File(path),
-        (None, None) => KeySource::File(data_dir.join("master.key")),
-        (None, Some(hex)) => {
-            if MasterKey::from_hex(&hex).is_err() {
-                from.problem(by, "is not 64 hexadecimal digits: make one with `openssl rand -hex 32`");
-            }
-            KeySource::Given(hex)
-        }
-    };
+    if matches!(key, KeySource::Variable(_)) && key.look().is_err() {
+        from.problem(name, "is not 64 hexadecimal digits: make one with `openssl rand -hex 32`");
+    }
     Vault { key }
 }
 

@@ -191,9 +191,14 @@ impl Settings {
     }
 
     /// The systemd credential of this name, if there is one.
-    pub(super) fn credential(&mut self, name: &str) -> Option<SecretString> {
-        let path = self.credentials.as_ref()?.join(name);
-        path.exists().then(|| self.secret_file(name, &path))?
+    fn credential(&mut self, name: &str) -> Option<SecretString> {
+        let path = self.credential_file(name)?;
+        self.secret_file(name, &path)
+    }
+
+    /// Where that credential lies, if there is one.
+    pub(super) fn credential_file(&self, name: &str) -> Option<PathBuf> {
+        self.credentials.as_ref().map(|dir| dir.join(name)).filter(|path| path.exists())
     }
 
     fn secret_file(&mut self, key: &str, path: &Path) -> Option<SecretString> {

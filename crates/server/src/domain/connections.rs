@@ -17,7 +17,7 @@ use crate::{
         Store, StoreError,
         credentials::{self as rows, CredentialRow, Described},
     },
-    vault::{KeySource, RowBinding, Vault, VaultError},
+    vault::{RowBinding, Vault, VaultError},
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -154,20 +154,6 @@ impl Payload {
     }
 }
 
-/// Opens the vault of this database. The master key's file is made if it is missing and nothing is
-/// sealed yet.
-///
-/// # Errors
-/// The key is missing, open to others, none, or not the one that the secrets are sealed under.
-pub async fn open_vault(store: &Store, source: &KeySource) -> Result<Vault, ConnectionError> {
-    let sealed = rows::any(store).await?;
-    let vault = Vault::open(source, sealed.is_none())?;
-    if let Some(row) = sealed {
-        vault.unseal(&binding(&row), &row.encrypted_data)?;
-    }
-    Ok(vault)
-}
-
 /// Connects a provider, over whatever connection there was. `account` is who the provider says it is.
 ///
 /// # Errors
@@ -183,9 +169,9 @@ pub async fn put(
     let now = time::now_ms();
     let payload = sealable(credential);
     let described = described(method, credential, account, now);
-    let row = rows::put(store, (user_id, provider), &described, now, |id| {
+    let row = rows::put(store, (user_id, provider), &described, now, |under, id| {
         let row = RowBinding { table: rows::TABLE, id, user: user_id, provider };
-        Ok::<_, ConnectionError>(vault.seal(&row, &payload)?)
+        Ok::<_, ConnectionError>(vault.seal(super::vault::sealing(vault, under)?, &row, &payload)?)
     })
     .await?;
     connection(row)
@@ -243,8 +229,13 @@ pub async fn list(store: &Store, user_id: &str) -> Result<Vec<Connection>, Conne
 /// There is none, the provider no longer accepts it, or the vault cannot open it.
 pub async fn open(store: &Store, vault: &Vault, user_id: &str, provider: &str) -> Result<Opened, ConnectionError> {
     let not_connected = || ConnectionError::NotConnected(provider.to_owned());
-    let row = rows::get(store, user_id, provider).await?.ok_or_else(not_connected)?;
-    let sealed = vault.unseal(&binding(&row), &row.encrypted_data);
+    let mut row = rows::get(store, user_id, provider).await?.ok_or_else(not_connected)?;
+    let mut sealed = vault.unseal(&binding(&row), &row.encrypted_data);
+    if let Err(VaultError::WrongKey { .. }) = sealed {
+        // A rotation may have ended between the reading of the row and the use of its key.
+        row = rows::get(store, user_id, provider).await?.ok_or_else(not_connected)?;
+        sealed = vault.unseal(&binding(&row), &row.encrypted_data);
+    }
     let connection = connection(row)?;
     match connection.status {
         Status::Active | Status::Expiring => {}
@@ -275,9 +266,11 @@ pub async fn write_back(
     let times = (Some(login.fresh_until), login.ends_at);
     let payload = sealable(&Credential::Login(login));
     let row = RowBinding { table: rows::TABLE, id: &before.id, user: &before.user_id, provider: &before.provider };
-    let sealed = vault.seal(&row, &payload)?;
     let of = (run_id, before.id.as_str(), before.version);
-    Ok(rows::write_back(store, of, &sealed, times, lease, time::now_ms()).await?)
+    rows::write_back(store, of, times, lease, time::now_ms(), |under| {
+        Ok::<_, ConnectionError>(vault.seal(super::vault::sealing(vault, under)?, &row, &payload)?)
+    })
+    .await
 }
 
 /// Forgets a connection and its secret. Says whether there was one.

@@ -10,6 +10,7 @@ use super::{CONNECT_TIMEOUT, Kind, StoreError, error, kind_of, own_file, sqlite_
 use sqlx::{Connection, PgConnection, any::AnyConnectOptions, postgres::PgConnectOptions};
 use std::{
     fs::{File, TryLockError},
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -68,6 +69,71 @@ impl Alone {
                 }
                 let hold = tokio::spawn(hold(connection, options, database));
                 Ok(Self(Held::Connection(AbortOnDropHandle::new(hold))))
+            }
+        }
+    }
+}
+
+/// Looks whether a server works on a database.
+///
+/// To be made before the database is opened, and dropped after it is closed: the locks of SQLite are the process's,
+/// and all of them go when it closes any descriptor of the file (fcntl(2), Advisory record locking).
+#[derive(Debug)]
+pub struct Watch(Watched);
+
+#[derive(Debug)]
+enum Watched {
+    File(PathBuf, File),
+    Server(Box<PgConnectOptions>, String),
+}
+
+impl Watch {
+    /// Watches the database of this address.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn new(url: &str) -> Result<Self, StoreError> {
+        let address =
+            AnyConnectOptions::from_str(url).map_err(|_| StoreError::Address { reason: "it is no address" })?;
+        let database = error::name(&address.database_url);
+        Ok(Self(match kind_of(&address)? {
+            Kind::Sqlite => {
+                let path = sqlite_file(url).ok_or(StoreError::Address { reason: "it names no file" })?;
+                match File::open(&path) {
+                    Ok(file) => Watched::File(path, file),
+                    Err(source) => return Err(StoreError::File { path, source }),
+                }
+            }
+            Kind::Postgres => match PgConnectOptions::from_str(url) {
+                Ok(options) => Watched::Server(Box::new(options), database),
+                Err(source) => return Err(StoreError::Unreachable { database, source }),
+            },
+        }))
+    }
+
+    /// Whether a server works on it now.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn server_works(&self) -> Result<bool, StoreError> {
+        match &self.0 {
+            // Shared, and let go at once: a server that starts meanwhile waits for that long.
+            Watched::File(path, file) => {
+                match file.try_lock_shared().and_then(|()| file.unlock().map_err(TryLockError::Error)) {
+                    Ok(()) => Ok(false),
+                    Err(TryLockError::WouldBlock) => Ok(true),
+                    Err(TryLockError::Error(source)) => Err(StoreError::File { path: path.clone(), source }),
+                }
+            }
+            Watched::Server(options, database) => {
+                let unreachable = |source| StoreError::Unreachable { database: database.clone(), source };
+                let mut connection = connect(options).await.map_err(unreachable)?;
+                let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock_shared($1)")
+                    .bind(POSTGRES_LOCK)
+                    .fetch_one(&mut connection)
+                    .await?;
+                connection.close().await?;
+                Ok(!free)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Connections: sealed credentials and what is known of them.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, vault};
 use sqlx::FromRow;
 
 /// The table, as the vault binds secrets to it.
@@ -38,8 +38,8 @@ pub struct Described<'a> {
     pub expires_at: Option<i64>,
 }
 
-/// Stores a credential, as a new row or a new version of the one there is. `seal` is given the row's id,
-/// because what is sealed is bound to it.
+/// Stores a credential, as a new row or a new version of the one there is. `seal` is given the master key that
+/// seals, and the row's id, because what is sealed is bound to it.
 ///
 /// # Errors
 /// The database does not answer, or `seal` refuses.
@@ -48,9 +48,10 @@ pub async fn put<E: From<StoreError>>(
     (user_id, provider): (&str, &str),
     described: &Described<'_>,
     now: i64,
-    seal: impl FnOnce(&str) -> Result<Vec<u8>, E>,
+    seal: impl FnOnce(Option<&str>, &str) -> Result<Vec<u8>, E>,
 ) -> Result<CredentialRow, E> {
     let mut transaction = store.begin().await?;
+    let under = vault::sealing(&mut transaction).await?;
     // The row first: whoever stores the same credential at the same time waits here.
     sqlx::query(
         "INSERT INTO encrypted_credentials
@@ -73,7 +74,7 @@ pub async fn put<E: From<StoreError>>(
         .fetch_one(&mut *transaction)
         .await
         .map_err(StoreError::from)?;
-    let sealed = seal(&id)?;
+    let sealed = seal(under.as_deref(), &id)?;
     let update = "UPDATE encrypted_credentials
                   SET encrypted_data = $2, version = version + 1, status = 'active', method = $3, account = $4,
                       plan = $5, error = NULL, connected_at = $6, updated_at = $6, expires_at = $7,
@@ -98,26 +99,27 @@ pub async fn put<E: From<StoreError>>(
 
 /// Stores what a run has made of its login: a new version of the one that it has alone, whose lease goes on for the
 /// new version, and as a shared one if that is fresh for long enough. Says whether it was done: not when there is a
-/// newer version, or when the run's lease is another.
+/// newer version, or when the run's lease is another. `seal` is given the master key that seals.
 ///
 /// # Errors
-/// The database does not answer.
-pub async fn write_back(
+/// The database does not answer, or `seal` refuses.
+pub async fn write_back<E: From<StoreError>>(
     store: &Store,
     (run_id, id, version): (&str, &str, i64),
-    sealed: &[u8],
     (fresh_until, expires_at): (Option<i64>, Option<i64>),
     lease: crate::domain::lease::Kind,
     now: i64,
-) -> Result<bool, StoreError> {
+    seal: impl FnOnce(Option<&str>) -> Result<Vec<u8>, E>,
+) -> Result<bool, E> {
     let mut transaction = store.begin().await?;
+    let sealed = seal(vault::sealing(&mut transaction).await?.as_deref())?;
     let update = "UPDATE encrypted_credentials
                   SET encrypted_data = $1, version = version + 1, updated_at = $2, fresh_until = $3, expires_at = $4,
                       status = 'active', error = NULL
                   WHERE id = $5 AND version = $6 AND status <> 'revoked' AND EXISTS
                   (SELECT 1 FROM leases WHERE run_id = $7 AND credential_id = $5 AND version = $6 AND kind <> 'shared')";
-    let update = sqlx::query(update).bind(sealed.to_vec()).bind(now).bind(fresh_until).bind(expires_at).bind(id);
-    let updated = update.bind(version).bind(run_id).execute(&mut *transaction).await?;
+    let update = sqlx::query(update).bind(sealed).bind(now).bind(fresh_until).bind(expires_at).bind(id);
+    let updated = update.bind(version).bind(run_id).execute(&mut *transaction).await.map_err(StoreError::from)?;
     if updated.rows_affected() != 1 {
         return Ok(false);
     }
@@ -125,8 +127,9 @@ pub async fn write_back(
         .bind(lease.as_str())
         .bind(run_id)
         .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
+        .await
+        .map_err(StoreError::from)?;
+    transaction.commit().await.map_err(StoreError::from)?;
     Ok(true)
 }
 
@@ -146,15 +149,6 @@ pub async fn get(store: &Store, user_id: &str, provider: &str) -> Result<Option<
 pub async fn list(store: &Store, user_id: &str) -> Result<Vec<CredentialRow>, StoreError> {
     let select = "SELECT * FROM encrypted_credentials WHERE user_id = $1 ORDER BY connected_at DESC, id DESC";
     Ok(sqlx::query_as(select).bind(user_id).fetch_all(store.read()).await?)
-}
-
-/// Any credential, the oldest first: one is enough to see whether the master key is theirs.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn any(store: &Store) -> Result<Option<CredentialRow>, StoreError> {
-    let select = "SELECT * FROM encrypted_credentials ORDER BY created_at, id LIMIT 1";
-    Ok(sqlx::query_as(select).fetch_optional(store.read()).await?)
 }
 
 /// Forgets a credential. Says whether there was one.

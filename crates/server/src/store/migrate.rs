@@ -13,6 +13,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("runs that last", include_str!("../../../../migrations/0003_runs_that_last.sql")),
     ("people over HTTP", include_str!("../../../../migrations/0004_people_over_http.sql")),
     ("leases", include_str!("../../../../migrations/0005_leases.sql")),
+    ("vault", include_str!("../../../../migrations/0006_vault.sql")),
 ];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.

@@ -27,8 +27,9 @@ pub mod runs;
 pub mod sandboxes;
 pub mod tokens;
 pub mod usage;
+pub mod vault;
 
-pub use alone::Alone;
+pub use alone::{Alone, Watch};
 pub use error::StoreError;
 
 use sqlx::{

@@ -1,4 +1,4 @@
-//! The master key, and where it comes from.
+//! Master keys, and their names.
 
 use super::{KEY_LEN, VaultError};
 use aws_lc_rs::{
@@ -7,42 +7,13 @@ use aws_lc_rs::{
 };
 use data_encoding::HEXLOWER_PERMISSIVE as HEX;
 use secrecy::{ExposeSecret, SecretString};
-use std::{
-    fmt, fs,
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::{fmt, str::FromStr};
 use zeroize::Zeroizing;
 
-/// Where the master key is.
-#[derive(Debug, Clone)]
-pub enum KeySource {
-    /// In this file, as 64 hexadecimal digits.
-    File(PathBuf),
-    /// Given by `ENCRYPTION_MASTER_KEY` or a systemd credential, as 64 hexadecimal digits.
-    Given(SecretString),
-}
+/// The most keys that are given at once: the one that seals, and a few that were before it.
+const KEYS_MAX: usize = 8;
 
-impl KeySource {
-    pub(super) fn read(&self, may_create: bool) -> Result<MasterKey, VaultError> {
-        match self {
-            Self::Given(hex) => MasterKey::from_hex(hex),
-            Self::File(path) => match read_file(path) {
-                Err(VaultError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                    if may_create {
-                        create_file(path)
-                    } else {
-                        Err(VaultError::Missing(path.clone()))
-                    }
-                }
-                read => read,
-            },
-        }
-    }
-}
-
-/// The key that wraps all data keys: 256 random bits.
+/// A key that wraps data keys: 256 random bits.
 pub struct MasterKey(Zeroizing<[u8; KEY_LEN]>);
 
 impl MasterKey {
@@ -51,20 +22,37 @@ impl MasterKey {
     /// # Errors
     /// It is anything else.
     pub fn from_hex(hex: &SecretString) -> Result<Self, VaultError> {
-        Self::decode(hex.expose_secret().trim(), "the environment")
+        Self::decode(hex.expose_secret().trim())
+            .map_err(|why| VaultError::Malformed { of: "what was given".into(), why })
     }
 
-    fn decode(hex: &str, of: &str) -> Result<Self, VaultError> {
-        let malformed = || VaultError::Malformed(of.to_owned());
+    /// Reads keys of 64 hexadecimal digits each, with spaces, line ends or commas between them: the newest first.
+    /// There is at least one. `of` says where they were found.
+    pub(super) fn several(text: &str, of: impl fmt::Display) -> Result<Vec<Self>, VaultError> {
+        let malformed = |why| VaultError::Malformed { of: of.to_string(), why };
+        let mut keys: Vec<Self> = Vec::new();
+        for hex in text.split([' ', '\t', '\r', '\n', ',']).filter(|hex| !hex.is_empty()) {
+            let key = Self::decode(hex).map_err(malformed)?;
+            if keys.iter().all(|known| known.id() != key.id()) {
+                keys.push(key);
+            }
+            if keys.len() > KEYS_MAX {
+                return Err(malformed(format!("is more than {KEYS_MAX} keys")));
+            }
+        }
+        if keys.is_empty() { Err(malformed("is empty".into())) } else { Ok(keys) }
+    }
+
+    fn decode(hex: &str) -> Result<Self, String> {
         if hex.len() != 2 * KEY_LEN {
-            return Err(malformed());
+            return Err(format!("has {} characters", hex.chars().count()));
         }
         let mut key = Zeroizing::new([0; KEY_LEN]);
-        HEX.decode_mut(hex.as_bytes(), &mut *key).map_err(|_| malformed())?;
+        HEX.decode_mut(hex.as_bytes(), &mut *key).map_err(|_| "has other characters".to_owned())?;
         Ok(Self(key))
     }
 
-    fn random() -> Result<Self, VaultError> {
+    pub(super) fn random() -> Result<Self, VaultError> {
         let mut key = Zeroizing::new([0; KEY_LEN]);
         SystemRandom::new().fill(&mut *key)?;
         Ok(Self(key))
@@ -72,6 +60,14 @@ impl MasterKey {
 
     pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
+    }
+
+    /// As [`MasterKey::several`] reads it, with the end of its line.
+    pub(super) fn line(&self) -> Zeroizing<String> {
+        let mut line = Zeroizing::new(String::with_capacity(2 * KEY_LEN + 1));
+        HEX.encode_append(self.bytes(), &mut line);
+        line.push('\n');
+        line
     }
 
     /// Its name: a hash that tells keys apart and says nothing of them.
@@ -88,7 +84,7 @@ impl fmt::Debug for MasterKey {
 }
 
 /// The name of a master key. Not secret.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyId([u8; Self::LEN]);
 
 impl KeyId {
@@ -98,8 +94,19 @@ impl KeyId {
         &self.0
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    /// The name as it stands in what is sealed; none if it is none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = &'static str;
+
+    /// Reads what [`fmt::Display`] writes: 16 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = HEX.decode(text.as_bytes()).ok();
+        bytes.and_then(|bytes| Self::from_bytes(&bytes)).ok_or("is no id of a master key")
     }
 }
 
@@ -115,44 +122,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-fn read_file(path: &Path) -> Result<MasterKey, VaultError> {
-    let failed = |source| VaultError::File { path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(VaultError::Open { path: path.to_owned(), mode });
-    }
-    let text = Zeroizing::new(io::read_to_string(file).map_err(failed)?);
-    MasterKey::decode(text.trim(), &format!("`{}`", path.display()))
-}
-
-/// Makes a key. Its file appears whole or not at all, and never over another one.
-fn create_file(path: &Path) -> Result<MasterKey, VaultError> {
-    let failed = |source| VaultError::File { path: path.to_owned(), source };
-    let key = MasterKey::random()?;
-    let text = Zeroizing::new(HEX.encode(key.bytes()) + "\n");
-    let draft = path.with_extension(format!("new-{}", crate::domain::id::random::<5>()));
-    let written = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::hard_link(&draft, path)
-    };
-    let linked = written();
-    let _ = fs::remove_file(&draft);
-    match linked {
-        Ok(()) => {}
-        // Another server was faster: its key counts.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return read_file(path),
-        Err(error) => return Err(failed(error)),
-    }
-    if let Some(dir) = path.parent() {
-        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-    }
-    tracing::warn!(
-        path = %path.display(),
-        key = %key.id(),
-        "made a new master key: back this file up, apart from the database. Without it nobody can open the stored credentials"
-    );
-    Ok(key)
+/// The names of keys as people read them.
+pub(super) fn names(keys: &[KeyId]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }

@@ -295,8 +295,12 @@ fn a_secret_may_lie_in_a_file_or_be_a_credential() {
     let directory = ("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap());
     let config = home.load(&[directory]).unwrap();
     assert_eq!(config.store.url.expose_secret(), "postgres://credential@db/polydev");
-    let KeySource::Given(key) = &config.vault.key else { panic!("{:?}", config.vault) };
-    assert_eq!(key.expose_secret(), "c".repeat(64));
+    let KeySource::Credential(path) = &config.vault.key else { panic!("{:?}", config.vault) };
+    assert_eq!(*path, credentials.join("vault.master_key"));
+
+    let beside = ("ENCRYPTION_MASTER_KEY", &*"d".repeat(64));
+    assert_eq!(home.load(&[directory, beside]).unwrap_err().0[0].key, "ENCRYPTION_MASTER_KEY");
+    home.load(&[("ENCRYPTION_MASTER_KEY", &*format!("{},{}", "d".repeat(64), "e".repeat(64)))]).unwrap();
 
     let inline = ("POLYDEV__STORE__URL", "sqlite:/srv/own.db");
     let config = home.load(&[directory, inline]).unwrap();

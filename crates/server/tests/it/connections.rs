@@ -6,6 +6,7 @@ use polydev_server::{
         connections::{self, ConnectionError, Status},
         failure::{Code, Failure},
         people::{self, Role, User},
+        vault::{self, KeyError},
     },
     providers::{Credential, Method},
     store::Store,
@@ -14,11 +15,11 @@ use polydev_server::{
 use secrecy::ExposeSecret;
 
 fn source(digit: char) -> KeySource {
-    KeySource::Given(digit.to_string().repeat(64).into())
+    KeySource::Variable(digit.to_string().repeat(64).into())
 }
 
 async fn open_vault(store: &Store) -> Vault {
-    connections::open_vault(store, &source('a')).await.expect("the vault opens")
+    vault::open(store, &source('a')).await.expect("the vault opens")
 }
 
 async fn user(store: &Store, email: &str) -> User {
@@ -164,16 +165,16 @@ async fn the_vault_opens_with_the_key_of_its_secrets_only() {
     db::each_database(async |store| {
         let dir = tempfile::tempdir().unwrap();
         let file = KeySource::File(dir.path().join("master.key"));
-        let vault = connections::open_vault(&store, &file).await.unwrap();
+        let vault = vault::open(&store, &file).await.unwrap();
         let ann = user(&store, "ann@example.com").await;
         put(&store, &vault, &ann, "one").await;
-        connections::open_vault(&store, &file).await.unwrap();
+        vault::open(&store, &file).await.unwrap();
 
-        let error = connections::open_vault(&store, &source('b')).await.unwrap_err();
-        assert!(matches!(error, ConnectionError::Vault(VaultError::WrongKey { .. })), "{error:?}");
+        let error = vault::open(&store, &source('b')).await.unwrap_err();
+        assert!(matches!(error, KeyError::Vault(VaultError::WrongKey { .. })), "{error:?}");
         std::fs::remove_file(dir.path().join("master.key")).unwrap();
-        let error = connections::open_vault(&store, &file).await.unwrap_err();
-        assert!(matches!(error, ConnectionError::Vault(VaultError::Missing(_))), "{error:?}");
+        let error = vault::open(&store, &file).await.unwrap_err();
+        assert!(matches!(error, KeyError::Vault(VaultError::Lost { .. })), "{error:?}");
     })
     .await;
 }

@@ -14,6 +14,7 @@ mod openapi;
 mod people;
 mod providers;
 mod road;
+mod rotation;
 mod store;
 mod support;
 mod vault;

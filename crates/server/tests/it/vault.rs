@@ -16,7 +16,11 @@ fn hex(digit: char) -> SecretString {
 }
 
 fn vault(digit: char) -> Vault {
-    Vault::open(&KeySource::Given(hex(digit)), false).expect("a key of 64 digits")
+    Vault::open(&KeySource::Variable(hex(digit)), &[]).expect("a key of 64 digits")
+}
+
+fn seal(vault: &Vault, secret: &[u8]) -> Vec<u8> {
+    vault.seal(vault.keys()[0], &ROW, secret).unwrap()
 }
 
 #[test]
@@ -24,17 +28,17 @@ fn what_is_sealed_opens_and_differs_every_time() {
     let vault = vault('a');
     let long = vec![7; 100_000];
     for secret in [SECRET, b"", &long] {
-        let sealed = vault.seal(&ROW, secret).unwrap();
+        let sealed = seal(&vault, secret);
         assert_eq!(sealed.len(), 1 + 8 + 60 + 28 + secret.len());
         assert_eq!(vault.unseal(&ROW, &sealed).unwrap().expose_secret(), secret);
-        assert_ne!(sealed, vault.seal(&ROW, secret).unwrap());
+        assert_ne!(sealed, seal(&vault, secret));
     }
 }
 
 #[test]
 fn a_change_of_any_byte_is_noticed() {
     let vault = vault('a');
-    let sealed = vault.seal(&ROW, SECRET).unwrap();
+    let sealed = seal(&vault, SECRET);
     for at in 0..sealed.len() {
         let mut changed = sealed.clone();
         changed[at] ^= 1;
@@ -55,7 +59,7 @@ fn a_change_of_any_byte_is_noticed() {
 #[test]
 fn a_secret_does_not_open_in_another_row() {
     let vault = vault('a');
-    let sealed = vault.seal(&ROW, SECRET).unwrap();
+    let sealed = seal(&vault, SECRET);
     let others = [
         RowBinding { table: "other", ..ROW },
         RowBinding { id: "crd_2", ..ROW },
@@ -73,7 +77,7 @@ fn a_secret_does_not_open_in_another_row() {
 #[test]
 fn parts_of_two_secrets_do_not_make_a_third() {
     let vault = vault('a');
-    let (one, two) = (vault.seal(&ROW, b"one").unwrap(), vault.seal(&ROW, b"two").unwrap());
+    let (one, two) = (seal(&vault, b"one"), seal(&vault, b"two"));
     let mixed = [&one[..69], &two[69..]].concat();
     vault.unseal(&ROW, &mixed).expect_err("the data key of one, the secret of the other");
 }
@@ -81,18 +85,18 @@ fn parts_of_two_secrets_do_not_make_a_third() {
 #[test]
 fn a_wrong_master_key_is_named() {
     let (ours, theirs) = (vault('a'), vault('b'));
-    let sealed = theirs.seal(&ROW, SECRET).unwrap();
+    let sealed = seal(&theirs, SECRET);
     let error = ours.unseal(&ROW, &sealed).unwrap_err().to_string();
-    assert!(error.contains(&ours.key_id().to_string()) && error.contains(&theirs.key_id().to_string()), "{error}");
+    assert!(error.contains(&ours.keys()[0].to_string()) && error.contains(&theirs.keys()[0].to_string()), "{error}");
 }
 
 #[test]
 fn nothing_that_is_printed_holds_a_secret() {
     let vault = vault('a');
-    let sealed = vault.seal(&ROW, SECRET).unwrap();
+    let sealed = seal(&vault, SECRET);
     let opened = vault.unseal(&ROW, &sealed).unwrap();
     let key = MasterKey::from_hex(&hex('a')).unwrap();
-    let source = KeySource::Given(hex('a'));
+    let source = KeySource::Variable(hex('a'));
     let wrong = MasterKey::from_hex(&SecretString::from("sk-ant-canary")).unwrap_err();
     let said = format!("{vault:?} {opened:?} {key:?} {source:?} {wrong:?} {wrong}");
     assert!(!said.contains("aaaaaaaa") && !said.contains("canary"), "{said}");
@@ -104,21 +108,22 @@ fn the_key_file_is_made_once_and_for_its_owner_only() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("master.key");
     let source = KeySource::File(path.clone());
-    let made = Vault::open(&source, true).unwrap();
+    let made = Vault::open(&source, &[]).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     assert_eq!(fs::read_to_string(&path).unwrap().trim().len(), 64);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
-    let again = Vault::open(&source, true).unwrap();
-    assert_eq!(again.key_id(), made.key_id());
+    let again = Vault::open(&source, &[]).unwrap();
+    assert_eq!(again.keys()[0], made.keys()[0]);
 }
 
 #[test]
 fn a_missing_key_is_never_made_anew_beside_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("master.key");
-    let error = Vault::open(&KeySource::File(path.clone()), false).unwrap_err();
-    assert!(matches!(&error, VaultError::Missing(missing) if *missing == path), "{error:?}");
-    assert!(error.to_string().contains("put it back"), "{error}");
+    let sealed = vault('a').keys();
+    let error = Vault::open(&KeySource::File(path.clone()), &sealed).unwrap_err();
+    assert!(matches!(&error, VaultError::Lost { path: lost, .. } if *lost == path), "{error:?}");
+    assert!(error.to_string().contains("put it back") && error.to_string().contains(&sealed[0].to_string()), "{error}");
     assert!(!path.exists());
 }
 
@@ -129,26 +134,90 @@ fn a_key_file_that_others_may_read_is_refused_with_what_to_do() {
     fs::write(&path, "a".repeat(64)).unwrap();
     for mode in [0o644, 0o640, 0o602] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let error = Vault::open(&KeySource::File(path.clone()), true).unwrap_err().to_string();
+        let error = Vault::open(&KeySource::File(path.clone()), &[]).unwrap_err().to_string();
         assert!(error.contains(&format!("(mode {mode:04o})")), "{error}");
         assert!(error.contains(&format!("run `chmod 600 {}`", path.display())), "{error}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    Vault::open(&KeySource::File(path), true).unwrap();
+    Vault::open(&KeySource::File(path), &[]).unwrap();
 }
 
 #[test]
 fn what_is_no_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("master.key");
-    for text in ["", "abc", &"g".repeat(64), &"a".repeat(63), &"a".repeat(66)] {
+    let long = "a".repeat(5000);
+    let both = format!("{}\n{}\n", "a".repeat(64), "b".repeat(60));
+    for (text, why) in [
+        ("", "is empty"),
+        ("abc", "has 3 characters"),
+        (&*"g".repeat(64), "has other characters"),
+        (&*"a".repeat(63), "has 63 characters"),
+        (&*"a".repeat(66), "has 66 characters"),
+        (&*both, "has 60 characters"),
+        (&*long, "is far too long"),
+    ] {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let error = Vault::open(&KeySource::File(path.clone()), true).unwrap_err();
-        assert!(matches!(error, VaultError::Malformed(_)), "{text}: {error:?}");
+        let error = Vault::open(&KeySource::File(path.clone()), &[]).unwrap_err();
+        assert!(matches!(error, VaultError::Malformed { .. }), "{text}: {error:?}");
+        let said = error.to_string();
+        assert!(said.contains(why) && said.contains(path.to_str().unwrap()) && !said.contains("aaaa"), "{said}");
         assert_eq!(fs::read_to_string(&path).unwrap(), text, "a bad file is left as it is");
     }
-    let link = dir.path().join("link");
-    symlink("/nonexistent/master.key", &link).unwrap();
-    Vault::open(&KeySource::File(link), true).expect_err("a link to nowhere is not replaced");
+}
+
+#[test]
+fn what_is_no_file_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |name: &str| {
+        let error = Vault::open(&KeySource::File(dir.path().join(name)), &[]).unwrap_err();
+        polydev_server::cli::output::chain(&error)
+    };
+    fs::create_dir(dir.path().join("directory")).unwrap();
+    assert!(said("directory").ends_with("directory` is no file"), "{}", said("directory"));
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg("-m600").arg(&pipe).status().unwrap().success());
+    assert!(said("pipe").ends_with("pipe` is no file"), "nobody waits for a writer: {}", said("pipe"));
+    symlink(dir.path().join("loop"), dir.path().join("loop")).unwrap();
+    assert!(said("loop").contains("loop` cannot be used: Too many levels"), "{}", said("loop"));
+    symlink("/nonexistent/master.key", dir.path().join("link")).unwrap();
+    assert!(
+        said("link").contains("link` is a link to `/nonexistent/master.key`, which is not there"),
+        "{}",
+        said("link")
+    );
+    assert!(said("no/master.key").contains("No such file or directory"), "{}", said("no/master.key"));
+}
+
+#[test]
+fn a_vault_learns_the_keys_that_come_and_forgets_those_that_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("master.key");
+    let put = |keys: &[char]| {
+        let lines = keys.iter().map(|key| key.to_string().repeat(64) + "\n").collect::<String>();
+        fs::write(&path, lines).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let (old, new) = (vault('a').keys()[0], vault('b').keys()[0]);
+    put(&['a']);
+    let server = Vault::open(&KeySource::File(path.clone()), &[old]).unwrap();
+    let before = seal(&server, b"before");
+    let error = server.seal(new, &ROW, b"too early").unwrap_err();
+    assert!(matches!(error, VaultError::WrongKey { .. }), "{error:?}");
+
+    put(&['b', 'a']);
+    let after = vault('b').seal(new, &ROW, b"after").unwrap();
+    assert_eq!(server.unseal(&ROW, &after).unwrap().expose_secret(), b"after", "it looks for a key that it lacks");
+    assert_eq!(server.unseal(&ROW, &before).unwrap().expose_secret(), b"before");
+    assert_eq!(server.keys(), [new, old]);
+
+    put(&['c']);
+    server.forget_retired(new).unwrap();
+    assert_eq!(server.keys(), [new, old], "a file without the key that seals is somebody's mistake");
+    put(&['b']);
+    server.forget_retired(new).unwrap();
+    assert_eq!(server.keys(), [new]);
+    let error = server.unseal(&ROW, &before).unwrap_err();
+    assert!(matches!(error, VaultError::WrongKey { .. }), "{error:?}");
 }

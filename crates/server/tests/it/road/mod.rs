@@ -19,6 +19,7 @@ mod logins;
 mod once;
 mod pool;
 mod postgres;
+mod rotation;
 mod sandboxes;
 mod soak;
 mod socket;

@@ -17,7 +17,7 @@ async fn login(store: &Store) -> String {
     .await
     .unwrap();
     let described = credentials::Described { method: "import", fresh_until: Some(5000), ..Default::default() };
-    let put = credentials::put(store, OF, &described, 1000, |_| Ok::<_, StoreError>(b"one".to_vec()));
+    let put = credentials::put(store, OF, &described, 1000, |_, _| Ok::<_, StoreError>(b"one".to_vec()));
     let row = put.await.unwrap();
     for run in ["run_1", "run_2", "run_3"] {
         let wish = Wish { provider: "claude".into(), prompt: "hi".into(), ..Wish::default() };
@@ -62,7 +62,8 @@ async fn only_who_has_it_alone_changes_it_and_only_that_version() {
         let id = login(&store).await;
         let back = async |run: &str, version, kind| {
             let of = (run, id.as_str(), version);
-            credentials::write_back(&store, of, b"two", (Some(9000), None), kind, 1300).await.unwrap()
+            let seal = |_: Option<&str>| Ok::<_, StoreError>(b"two".to_vec());
+            credentials::write_back(&store, of, (Some(9000), None), kind, 1300, seal).await.unwrap()
         };
         assert!(!back("run_1", 1, Kind::Shared).await, "it has no lease");
         store.take_lease("run_1", OF, 1, Kind::Shared, 1100).await.unwrap();

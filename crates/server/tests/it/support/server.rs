@@ -40,7 +40,8 @@ pub(crate) struct Server {
     client: reqwest::Client,
     /// Another place for images than the configuration's.
     pub(crate) images: Option<PathBuf>,
-    env: Vec<(&'static str, &'static str)>,
+    /// More variables, for the next process and all commands.
+    pub(crate) env: Vec<(&'static str, String)>,
     /// Where it listens.
     pub(crate) url: String,
     /// A key with every scope but `admin`, once [`Server::person`] has made one.
@@ -77,7 +78,8 @@ impl Server {
         .unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut server =
-            Self { dir, child: None, client, images: None, env: env.to_vec(), url: String::new(), key: String::new() };
+            Self { dir, child: None, client, images: None, env: Vec::new(), url: String::new(), key: String::new() };
+        server.env = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         server.run();
         server
     }
@@ -152,7 +154,7 @@ impl Server {
             .env("HOME", self.dir.path())
             .env("POLYDEV_CONFIG", self.dir.path().join("polydev.toml"))
             .env("POLYDEV_URL", &self.url);
-        command.envs(self.env.iter().copied());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(images) = &self.images {
             command.env("POLYDEV__IMAGE__DIR", images);
         }
