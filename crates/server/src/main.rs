@@ -7,6 +7,7 @@ use polydev_server::{cli, config::Env};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    keep_memory_to_itself();
     let cli = cli::Cli::parse();
     #[expect(clippy::disallowed_methods, reason = "the environment is read once, here")]
     let env: Env = std::env::vars().collect();
@@ -18,4 +19,11 @@ fn main() -> ExitCode {
             ExitCode::from(error.status)
         }
     }
+}
+
+/// No core dump of this process, which holds credentials, whatever the system does with cores; and nobody but root
+/// may look into its memory.
+fn keep_memory_to_itself() {
+    let asked = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    asked.expect("every Linux has this setting, and takes this value");
 }

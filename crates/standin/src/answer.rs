@@ -5,7 +5,7 @@
 //! | `What is A op B?` (`+ - * / x`) | the number |
 //! | `echo X` | X |
 //! | `count to N` | `1 2 3 … N`, in exactly N chunks |
-//! | `use tool: COMMAND` | a call of the tool's own shell, then `done: ` and the first line it printed |
+//! | `use tool: COMMAND` | a call of the tool's own shell, then `done: ` and the first line it printed, in small pieces |
 //! | anything else | one polite sentence with the prompt's first words |
 //!
 //! `[fault:…]` anywhere in a prompt asks for a [`Fault`], and is no part of the question.
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// The longest count: a prompt cannot ask for more memory than this is worth.
 const MAX_COUNT: u64 = 10_000;
+
+/// How many characters a piece has.
+const PIECE: usize = 5;
 
 /// A prompt, understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,7 +65,7 @@ impl Question {
     /// What follows the output of the shell that [`Answer::Shell`] asked for.
     pub(crate) fn after_shell(output: &str) -> Self {
         let first = output.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        Self { answer: Answer::text(&format!("done: {}", first.trim())), fault: None }
+        Self { answer: Answer::pieces(&format!("done: {}", first.trim())), fault: None }
     }
 }
 
@@ -70,6 +73,12 @@ impl Answer {
     /// A text, streamed word by word.
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.split_inclusive(' ').map(str::to_owned).collect())
+    }
+
+    /// A text, streamed in pieces that know no words, as a model's own do.
+    fn pieces(text: &str) -> Self {
+        let characters: Vec<char> = text.chars().collect();
+        Self::Text(characters.chunks(PIECE).map(String::from_iter).collect())
     }
 }
 
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn calls_the_shell_and_reads_its_first_line() {
         assert_eq!(Question::read("use tool: echo a b").answer, Answer::Shell("echo a b".to_owned()));
-        assert_eq!(Question::after_shell("\n  hi\nthere").answer, Answer::text("done: hi"));
+        assert_eq!(Question::after_shell("\n  hi\nthere").answer, Answer::pieces("done: hi"));
     }
 
     #[test]

@@ -48,6 +48,8 @@ fn nothing_of_the_agent_reaches_a_program() {
         assert_eq!(line, "0000000000000000", "{mask}");
     }
     assert_eq!(agent.run("limits", "ulimit -c; umask").out(), "0\n0022\n");
+    let core = agent.run("core", "grep '^Max core file size' /proc/self/limits");
+    assert_eq!(core.out().split_whitespace().skip(4).collect::<Vec<_>>(), ["1", "1", "bytes"]);
     agent.exec(program("session", &["cut", "-d", " ", "-f", "1,5,6", "/proc/self/stat"]));
     let session = agent.attach("session", 0, 0).finish();
     let pid = agent.job("session").started.pid;

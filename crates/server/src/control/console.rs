@@ -1,6 +1,6 @@
 //! What is kept of a sandbox when it goes: what it printed, and what it reached.
 
-use super::{Inner, Runs, chain};
+use super::{Inner, Runs, chain, run::Said};
 use crate::{
     domain::{
         sandbox::{Flow, Host, Network, Verdict},
@@ -22,9 +22,14 @@ impl Runs {
 
 /// Keeps what a sandbox of this task printed, the tool's last words, and what it reached. To be called
 /// before it is stopped: its console goes with it.
-pub(super) async fn keep(inner: &Inner, sandbox: &Sandbox, stderr: &[u8], traffic: Option<&egress::Traffic>) {
-    let network = traffic.map(network);
-    store(&inner.store, sandbox.id(), joined(sandbox.console().await, stderr), network.as_ref()).await;
+pub(super) async fn keep(inner: &Inner, sandbox: &Sandbox, said: Option<&Said>) {
+    let network = said.and_then(|said| said.traffic.as_ref()).map(network);
+    let console = joined(sandbox.console().await, said.map_or(&[], |said| &said.stderr));
+    let console = match said.and_then(|said| said.secrets.as_ref()) {
+        Some(secrets) => secrets.bytes(&console).into_owned(),
+        None => console,
+    };
+    store(&inner.store, sandbox.id(), console, network.as_ref()).await;
 }
 
 /// Keeps what a sandbox printed that nobody works on any more.

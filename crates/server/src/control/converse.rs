@@ -12,14 +12,16 @@ use super::{
     progress::{self, Progress},
     run::{JOB, Said, Stop, lost},
     say::Say,
+    secrets::{self, Complaints, Words},
 };
 use crate::{
     domain::{
         event::EventBody,
         failure::{Code, Failure},
+        redact::Redactor,
         run::Run,
     },
-    providers::{Dialogue, Outcome, Step, ToolEnd},
+    providers::{Dialogue, Outcome, Provider, Step, ToolEnd},
 };
 use polydev_sandbox::{
     Guest,
@@ -35,8 +37,6 @@ pub(super) const LINE_MAX: usize = 12 * 1024 * 1024;
 /// The most that a tool may print in a run. All of it is kept, as events: without an end to it, one sandbox
 /// could fill the database.
 const PRINTED_MAX: u64 = 64 * 1024 * 1024;
-/// How much of standard error a failure is made from.
-const STDERR_TAIL: usize = 16 * 1024;
 /// How long events wait for others, at most.
 const BATCH: Duration = Duration::from_millis(20);
 /// How many events make a batch that waits no longer.
@@ -52,6 +52,12 @@ pub(super) struct Tool<'a> {
     pub(super) stdout: u64,
     /// Which version of the connection it was let in with.
     pub(super) connection: Option<i64>,
+    /// What must not be told.
+    pub(super) secrets: Redactor,
+    /// Whose login it has alone, if it has one: it may get new secrets.
+    pub(super) alone: Option<&'a dyn Provider>,
+    /// What of its words waits.
+    pub(super) words: Words,
 }
 
 /// Reads the tool's words until it, or its dialogue, has ended.
@@ -60,7 +66,15 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
     let (say, guest) = (tool.say, tool.guest.clone());
     let mut talk = std::pin::pin!(say.give(&guest, JOB));
     let mut talking = true;
-    let mut hearing = Hearing { inner, run, tool, said, lines: Lines::default(), batch: Batch::default() };
+    let mut hearing = Hearing {
+        inner,
+        run,
+        tool,
+        said,
+        lines: Lines::default(),
+        complaints: Complaints::default(),
+        batch: Batch::default(),
+    };
     let mut last_output = Instant::now();
     let stall = inner.config.runs.stall;
     loop {
@@ -92,11 +106,14 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
         };
         last_output = Instant::now();
         match next {
-            Some(JobOutput::Bytes { stream: OutputStream::Stdout, bytes, .. }) => hearing.hear(&bytes)?,
-            Some(JobOutput::Bytes { stream: OutputStream::Stderr, bytes, .. }) => {
-                hearing.said.stderr.extend_from_slice(&bytes);
-                let excess = hearing.said.stderr.len().saturating_sub(STDERR_TAIL);
-                hearing.said.stderr.drain(..excess);
+            Some(JobOutput::Bytes { stream, offset, bytes }) => {
+                hearing.learn().await;
+                match stream {
+                    OutputStream::Stdout => hearing.hear(&bytes)?,
+                    OutputStream::Stderr => {
+                        hearing.complaints.push(&hearing.tool.secrets, offset, &bytes, &mut hearing.said.stderr);
+                    }
+                }
             }
             Some(JobOutput::Exit(exit)) => {
                 hearing.end();
@@ -122,6 +139,7 @@ struct Hearing<'a, 'b> {
     tool: Tool<'b>,
     said: &'a mut Said,
     lines: Lines,
+    complaints: Complaints,
     batch: Batch,
 }
 
@@ -157,16 +175,28 @@ impl Batch {
 
 impl Hearing<'_, '_> {
     fn progress(&self) -> Progress {
-        progress::of(self.tool.stdout, &*self.tool.dialogue, self.tool.say, self.tool.connection)
+        let tool = &self.tool;
+        let progress = progress::of(tool.stdout, &*tool.dialogue, tool.say, tool.connection);
+        Progress { held: tool.words.held(&tool.secrets), outcome: self.batch.outcome.clone(), ..progress }
+    }
+
+    /// Looks for new secrets before something is heard that may hold them.
+    async fn learn(&mut self) {
+        let Some(provider) = self.tool.alone else { return };
+        if let Some(secrets) = secrets::refreshed(&self.tool.secrets, provider, &self.tool.guest).await {
+            self.said.secrets = Some(secrets.clone());
+            self.tool.secrets = secrets;
+        }
     }
 
     /// Understands what the tool printed.
     fn hear(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let (mut steps, mut whole) = (Vec::new(), 0);
-        let dialogue = &mut self.tool.dialogue;
+        let (dialogue, secrets) = (&mut self.tool.dialogue, &self.tool.secrets);
         self.lines.push(bytes, |line, len| {
             whole += len;
-            steps.extend(dialogue.line(line));
+            // Before anything is cut from it, or kept of it.
+            steps.extend(dialogue.line(&secrets.bytes(line)));
         })?;
         let from = self.tool.stdout;
         self.tool.stdout += whole;
@@ -184,9 +214,11 @@ impl Hearing<'_, '_> {
     /// The tool has ended: what it left is a line too.
     fn end(&mut self) {
         let mut steps = Vec::new();
-        let (dialogue, from) = (&mut self.tool.dialogue, self.tool.stdout);
-        self.tool.stdout += self.lines.finish(|line| steps.extend(dialogue.line(line)));
+        let (dialogue, secrets, from) = (&mut self.tool.dialogue, &self.tool.secrets, self.tool.stdout);
+        self.tool.stdout += self.lines.finish(|line| steps.extend(dialogue.line(&secrets.bytes(line))));
         self.understand(from, steps);
+        self.tool.words.finish(&self.tool.secrets, &mut self.batch.events);
+        self.complaints.finish(&self.tool.secrets, &mut self.said.stderr);
     }
 
     /// Takes what follows from lines, the first of which was printed from this byte on.
@@ -198,10 +230,13 @@ impl Hearing<'_, '_> {
             match step {
                 Step::Emit(event) => {
                     self.said.got_over(from, &event);
-                    self.batch.events.push(event);
+                    self.tool.words.push(&self.tool.secrets, event, &mut self.batch.events);
                 }
                 Step::Send(line) => self.batch.to_say.push(line),
-                Step::End(outcome) => self.batch.outcome = Some(outcome),
+                Step::End(outcome) => {
+                    self.tool.words.finish(&self.tool.secrets, &mut self.batch.events);
+                    self.batch.outcome = Some(outcome);
+                }
             }
         }
     }
@@ -209,14 +244,14 @@ impl Hearing<'_, '_> {
     /// Stores the batch; then tells the tool what it is to be told, and that what it printed may be forgotten.
     /// The outcome, if the tool has said its last.
     async fn store(&mut self, output: &mut Attachment) -> Result<Option<Outcome>, Stop> {
-        let batch = std::mem::take(&mut self.batch);
-        for line in &batch.to_say {
+        for line in &self.batch.to_say {
             self.tool.say.line(line);
         }
+        let progress = self.progress();
+        let batch = std::mem::take(&mut self.batch);
         for event in &batch.events {
             self.said.note(event);
         }
-        let progress = Progress { outcome: batch.outcome.clone(), ..self.progress() };
         if !self.inner.append(&self.run.id, &batch.events, Some(&progress)).await.map_err(fault)? {
             // Somebody else has ended it: the reconciler of a newer server, or an operator.
             return Err(Stop::Stopped);

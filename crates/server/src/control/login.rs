@@ -98,7 +98,13 @@ pub(super) async fn lent_is_over(inner: &Inner, run: &Run) -> bool {
     })
 }
 
-async fn has_it_alone(inner: &Inner, run: &Run) -> bool {
+/// The login that lies in a sandbox now, if it is one.
+pub(super) async fn now(provider: &dyn Provider, guest: &Guest) -> Option<Login> {
+    provider.sign_in().read(&read(provider, guest).await.ok()?).ok()
+}
+
+/// Whether the run has its login alone: its tool may refresh it.
+pub(super) async fn has_it_alone(inner: &Inner, run: &Run) -> bool {
     let lease = inner.store.lease_of(&run.id).await;
     lease.is_ok_and(|lease| lease.is_some_and(|lease| lease.kind != Kind::Shared.as_str()))
 }

@@ -25,6 +25,7 @@ mod reconcile;
 mod retention;
 mod run;
 mod say;
+mod secrets;
 pub mod verify;
 
 pub use disk::{Disk, DiskError};

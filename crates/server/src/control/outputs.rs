@@ -18,6 +18,7 @@ use super::{Inner, chain};
 use crate::{
     domain::{
         event::{EventBody, LogLevel},
+        redact::{REDACTED, Redactor},
         run::{FILE_MAX, FILES_MAX, Run, check_path},
     },
     store::{Store, StoreError},
@@ -28,6 +29,7 @@ use polydev_sandbox::{
     proto::{Entry, EntryKind, ErrorCode},
 };
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, VecDeque},
     time::{Duration, Instant},
 };
@@ -47,9 +49,9 @@ const NAMED: usize = 3;
 const NAMED_CHARS: usize = 64;
 
 /// Keeps what a run made or changed. What could not be kept is told in an event of the run.
-pub(super) async fn collect(inner: &Inner, guest: &Guest, run: &Run, stop: &CancellationToken) {
+pub(super) async fn collect(inner: &Inner, guest: &Guest, run: &Run, secrets: &Redactor, stop: &CancellationToken) {
     let started = Instant::now();
-    let mut walk = Walk::new(&inner.store, guest, &run.id);
+    let mut walk = Walk::new(&inner.store, guest, &run.id, secrets);
     let end = tokio::select! {
         biased;
         () = stop.cancelled() => Err(Cut::Stopped),
@@ -94,6 +96,8 @@ enum Reason {
     Name,
     Link,
     Special,
+    SecretName,
+    Secret,
 }
 
 impl Reason {
@@ -109,6 +113,8 @@ impl Reason {
             Self::Name => "names that are too long or not plain text".into(),
             Self::Link => "links".into(),
             Self::Special => "neither file nor folder".into(),
+            Self::SecretName => "names with the run's credential in them".into(),
+            Self::Secret => format!("the run's credential, with `{REDACTED}` in its place, in"),
         }
     }
 }
@@ -149,6 +155,7 @@ struct Walk<'a> {
     store: &'a Store,
     guest: &'a Guest,
     run: &'a str,
+    secrets: &'a Redactor,
     /// The files that were given with the run, once they are needed.
     given: Option<HashMap<String, Vec<u8>>>,
     /// How many files are kept.
@@ -159,8 +166,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(store: &'a Store, guest: &'a Guest, run: &'a str) -> Self {
-        Self { store, guest, run, given: None, files: 0, bytes: 0, left_out: LeftOut::default() }
+    fn new(store: &'a Store, guest: &'a Guest, run: &'a str, secrets: &'a Redactor) -> Self {
+        Self { store, guest, run, secrets, given: None, files: 0, bytes: 0, left_out: LeftOut::default() }
     }
 
     /// Walks to the end, as far as time goes.
@@ -210,6 +217,10 @@ impl<'a> Walk<'a> {
 
     async fn entry(&mut self, folder: &str, entry: &Entry, folders: &mut VecDeque<String>) -> Result<(), Cut> {
         let path = if folder.is_empty() { entry.name.clone() } else { format!("{folder}/{}", entry.name) };
+        if self.secrets.finds(path.as_bytes()) {
+            self.left_out.add(Reason::SecretName, &self.secrets.text(&path));
+            return Ok(());
+        }
         // A name that is not UTF-8 is told with this character in it.
         if entry.name.contains(['/', char::REPLACEMENT_CHARACTER]) || check_path(&path).is_err() {
             self.left_out.add(Reason::Name, &path);
@@ -273,7 +284,11 @@ impl<'a> Walk<'a> {
             self.left_out.add(over, &path);
             return Ok(());
         }
-        self.store.put_output(self.run, &path, &content).await?;
+        let told = self.secrets.bytes(&content);
+        if let Cow::Owned(_) = told {
+            self.left_out.add(Reason::Secret, &path);
+        }
+        self.store.put_output(self.run, &path, &told).await?;
         self.files += 1;
         self.bytes += content.len();
         Ok(())

@@ -220,7 +220,7 @@ impl Inner {
             tracing::info!(sandbox = %id, took_ms = asked.elapsed().as_millis() as u64, "a warm sandbox is ready");
             return;
         }
-        run::destroy(self, &mut sandbox, &[], None).await;
+        run::destroy(self, &mut sandbox, None).await;
         let mut pool = self.pool();
         pool.spots.remove(&id);
         if let Some(Err(reason)) = made {
@@ -257,7 +257,7 @@ impl Inner {
         pool.spots.insert(id.clone(), Spot::Leaving);
         let inner = self.clone();
         self.tasks.spawn(async move {
-            run::destroy(&inner, &mut sandbox, &[], None).await;
+            run::destroy(&inner, &mut sandbox, None).await;
             inner.pool().spots.remove(sandbox.id());
             inner.poke.notify_one();
         });

@@ -5,12 +5,14 @@ use super::{
     converse::LINE_MAX,
     fault, image, login, no_connection,
     run::{JOB, Stop, destroy, lost},
+    secrets,
 };
 use crate::{
     domain::{
         connections::{self, Opened},
         failure::{Code, Failure},
         lease::Kind,
+        redact::Redactor,
         run::Run,
         time,
     },
@@ -48,7 +50,7 @@ pub(super) async fn still_there(inner: &Inner, run: &Run, sandbox: &mut Sandbox)
     while sandbox.guest().is_some() {
         let Err(error) = sandbox.still_there().await else { return };
         tracing::warn!(run = run.id, %error, "a warm sandbox was lost; the run gets another");
-        destroy(inner, sandbox, &[], None).await;
+        destroy(inner, sandbox, None).await;
         *sandbox = inner.another_sandbox(&run.id);
     }
 }
@@ -86,15 +88,25 @@ fn not_made(error: &StartError) -> Failure {
     }
 }
 
-/// Opens the credential and asks the provider what is needed; and the version of the credential.
+/// What a tool is let in with.
+pub(super) struct Entry {
+    pub(super) invocation: Invocation,
+    /// The version of the credential.
+    pub(super) version: i64,
+    /// What must not be told.
+    pub(super) secrets: Redactor,
+}
+
+/// Opens the credential and asks the provider what is needed.
 pub(super) async fn invocation(
     inner: &Inner,
     run: &Run,
     provider: &'static dyn Provider,
     prompt: &Prompt,
-) -> Result<(Invocation, i64), Failure> {
+) -> Result<Entry, Failure> {
     let Opened { credential, connection } = open(inner, run, provider).await?;
-    Ok((provider.invoke(&credential, prompt)?, connection.version))
+    let secrets = secrets::of(provider, &credential);
+    Ok(Entry { invocation: provider.invoke(&credential, prompt)?, version: connection.version, secrets })
 }
 
 /// The same for a run that begins: it takes the lease that it needs, and of a login that it shares, it gets a copy
@@ -104,8 +116,9 @@ pub(super) async fn leased_invocation(
     run: &Run,
     provider: &'static dyn Provider,
     prompt: &Prompt,
-) -> Result<(Invocation, i64), Stop> {
+) -> Result<Entry, Stop> {
     let mut opened = open(inner, run, provider).await?;
+    let secrets = secrets::of(provider, &opened.credential);
     let version = opened.connection.version;
     if let Some(kind) = login::needed(provider, &opened, run) {
         let of = (run.user_id.as_str(), run.provider.as_str());
@@ -118,7 +131,7 @@ pub(super) async fn leased_invocation(
             opened.credential = Credential::Login(lent);
         }
     }
-    Ok((provider.invoke(&opened.credential, prompt)?, version))
+    Ok(Entry { invocation: provider.invoke(&opened.credential, prompt)?, version, secrets })
 }
 
 async fn open(inner: &Inner, run: &Run, provider: &'static dyn Provider) -> Result<Opened, Failure> {

@@ -1,6 +1,6 @@
 //! How far a run's tool has been heard: what its row keeps for a server that takes over from this one.
 
-use super::{Inner, run::Said, say::Say};
+use super::{Inner, run::Said, say::Say, secrets::Held};
 use crate::{
     providers::{Dialogue, Outcome},
     store::{StoreError, runs::End},
@@ -21,6 +21,9 @@ pub struct Progress {
     pub unsaid: String,
     /// Which version of the connection it was let in with.
     pub connection: Option<i64>,
+    /// What of its words was understood and is not stored, for it may be the beginning of a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// How it ended, once the tool has said so: the end itself is stored later, when its files are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -35,6 +38,7 @@ pub(super) fn of(stdout: u64, dialogue: &dyn Dialogue, say: &Say, connection: Op
         said,
         unsaid: BASE64_STANDARD.encode(unsaid),
         connection,
+        held: None,
         outcome: None,
     }
 }

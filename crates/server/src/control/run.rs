@@ -15,17 +15,20 @@ use super::{
     converse::{Tool, converse},
     fault,
     login::{self, When},
-    outputs, prepare,
+    outputs,
+    prepare::{self, Entry},
     progress::{self, Progress},
     say::Say,
+    secrets::{self, Words},
 };
 use crate::{
     domain::{
         audit::{self, Action, Actor, Deed},
         change::Change,
         connections,
-        event::{EventBody, Usage},
+        event::{EventBody, LogLevel, Usage},
         failure::{Code, Failure},
+        redact::Redactor,
         run::Run,
         time,
     },
@@ -105,17 +108,21 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         // However it ended: the tool may have refreshed its login, and the old one is used up.
         login::settle(inner, &run, provider, guest, When::AtTheEnd).await;
     }
-    let Said { text, usage, version, stderr, traffic, .. } = said;
     let end = match result {
-        Ok(()) => End::Completed { text, usage },
-        Err(Stop::Failed(error)) => End::Failed { error },
+        Ok(()) => End::Completed { text: std::mem::take(&mut said.text), usage: said.usage },
+        Err(Stop::Failed(error)) => End::Failed {
+            error: match &said.secrets {
+                Some(secrets) => error.without(secrets),
+                None => error,
+            },
+        },
         Err(Stop::Stopped) if inner.live().get(&run.id).is_some_and(|live| live.interrupted) => End::Failed {
             error: Failure::new(Code::Interrupted, "the server was stopped while the run was under way")
                 .hint("Run it again."),
         },
         Err(Stop::Stopped) => End::Cancelled,
         Err(Stop::NotBegun(why)) => {
-            destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
+            destroy(inner, &mut sandbox, Some(&said)).await;
             if let Err(error) = inner.put_back(&run.id, why).await {
                 tracing::error!(run = run.id, %error, "a run could not be put back; the next pass does it");
             }
@@ -125,21 +132,21 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     if let End::Failed { error, .. } = &end
         && error.code == Code::NeedsReconnect
     {
-        mark_needs_reconnect(inner, &run, version, error).await;
+        mark_needs_reconnect(inner, &run, said.version, error).await;
     }
     if leaves_files(&end)
         && let Some(guest) = sandbox.guest()
     {
-        outputs::collect(inner, guest, &run, stop).await;
+        keep_files(inner, guest, &run, &mut said, stop).await;
     }
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
     let cancelled = matches!(end, End::Cancelled);
     if cancelled {
-        destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
+        destroy(inner, &mut sandbox, Some(&said)).await;
     }
     finish(inner, &run.id, &end).await;
     if !cancelled {
-        destroy(inner, &mut sandbox, &stderr, traffic.as_ref()).await;
+        destroy(inner, &mut sandbox, Some(&said)).await;
     }
     // The words of a failure may be the provider's, and hold what they were asked: they are in the row.
     let (status, code) = match &end {
@@ -158,6 +165,26 @@ fn leaves_files(end: &End) -> bool {
         End::Failed { error, .. } => error.code != Code::Interrupted,
         End::Cancelled => false,
     }
+}
+
+/// Keeps what the run made, without the secrets that its tool had by its end.
+async fn keep_files(inner: &Inner, guest: &Guest, run: &Run, said: &mut Said, stop: &CancellationToken) {
+    let Some(secrets) = said.secrets.as_mut() else {
+        if said.let_in {
+            // It was disconnected, and another server took over.
+            let text = "the run's files are not kept: what must not be told of them is not known any more".to_owned();
+            let told = inner.append(&run.id, &[EventBody::Log { level: LogLevel::Warn, text }], None).await;
+            let _logged = told.map_err(fault);
+        }
+        return;
+    };
+    if let Some(provider) = providers::by_name(&run.provider)
+        && login::has_it_alone(inner, run).await
+        && let Some(more) = secrets::refreshed(secrets, provider, guest).await
+    {
+        *secrets = more;
+    }
+    outputs::collect(inner, guest, run, secrets, stop).await;
 }
 
 /// Whether there is a tool in the sandbox.
@@ -203,7 +230,10 @@ impl From<Failure> for Stop {
 pub(super) struct Said {
     pub(super) text: String,
     pub(super) usage: Option<Usage>,
+    /// The end of its standard error, without secrets.
     pub(super) stderr: Vec<u8>,
+    /// What must not be told, once it is known.
+    pub(super) secrets: Option<Redactor>,
     /// Which version of the connection it was let in with.
     pub(super) version: Option<i64>,
     /// Its home has all that lets it in: from here on the tool may change it.
@@ -298,11 +328,11 @@ async fn fresh(
         return Err(NOT_BEGUN);
     }
     inner.hub.changed(&run.user_id, Change::run(&run.id));
-    let ((guest, hello), (invocation, version)) = tokio::try_join!(
+    let ((guest, hello), Entry { invocation, version, secrets }) = tokio::try_join!(
         async { Ok(prepare::sandbox(inner, run, sandbox).await?) },
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
-    said.version = Some(version);
+    (said.version, said.secrets) = (Some(version), Some(secrets.clone()));
     let way_out = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     said.let_in = true;
@@ -311,7 +341,8 @@ async fn fresh(
     let mut dialogue = provider.dialogue(prompt);
     begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
     inner.started(&run.id);
-    let tool = Tool { guest, way_out, dialogue, say: &say, stdout: 0, connection: Some(version) };
+    let (connection, alone, words) = (Some(version), alone(inner, run, provider).await, Words::default());
+    let tool = Tool { guest, way_out, dialogue, say: &say, stdout: 0, connection, secrets, alone, words };
     heard(inner, run, provider, tool, said).await
 }
 
@@ -330,14 +361,15 @@ async fn adopted(
     said.let_in = true;
     let adopted = Some(Adopted { printed: job.written.stdout, worked: false });
     *said = Said { adopted, let_in: true, ..progress::heard(inner, &run.id).await.map_err(fault)? };
-    let (invocation, version) = prepare::invocation(inner, run, provider, prompt).await?;
+    let Entry { invocation, version, secrets } = prepare::invocation(inner, run, provider, prompt).await?;
+    said.secrets = Some(secrets.clone());
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     let way_out = out(inner, run, invocation.hosts, &guest, said);
-    let (stdout, connection) = match inner.store.progress(&run.id).await.map_err(fault)? {
+    let (stdout, connection, words) = match inner.store.progress(&run.id).await.map_err(fault)? {
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
-            (0, Some(version))
+            (0, Some(version), Words::default())
         }
         Some(Progress { outcome: Some(outcome), connection, .. }) => {
             // The tool had said its last; only the end was not stored.
@@ -347,13 +379,20 @@ async fn adopted(
         Some(progress) => {
             dialogue.restore(progress.dialogue).map_err(fault)?;
             say.restore(progress.said, BASE64_STANDARD.decode(progress.unsaid).map_err(fault)?);
-            (progress.stdout, progress.connection)
+            let known = progress.connection == Some(version);
+            (progress.stdout, progress.connection, Words::restore(&secrets, progress.held, known))
         }
     };
     said.version = connection;
     tracing::info!(run = run.id, sandbox = %guest.id(), stdout, "a run of an earlier server goes on");
-    let tool = Tool { guest, way_out, dialogue, say: &say, stdout, connection };
+    let alone = alone(inner, run, provider).await;
+    let tool = Tool { guest, way_out, dialogue, say: &say, stdout, connection, secrets, alone, words };
     heard(inner, run, provider, tool, said).await
+}
+
+/// The provider, where the run has its login alone.
+async fn alone(inner: &Inner, run: &Run, provider: &'static dyn Provider) -> Option<&'static dyn Provider> {
+    login::has_it_alone(inner, run).await.then_some(provider)
 }
 
 /// Hears the tool, and keeps an eye on its login.
@@ -425,8 +464,8 @@ async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, er
 }
 
 /// Keeps what is to outlive the sandbox, and destroys it. What does not work now, the reconciler does on its next pass.
-pub(super) async fn destroy(inner: &Inner, sandbox: &mut Sandbox, stderr: &[u8], traffic: Option<&Traffic>) {
-    console::keep(inner, sandbox, stderr, traffic).await;
+pub(super) async fn destroy(inner: &Inner, sandbox: &mut Sandbox, said: Option<&Said>) {
+    console::keep(inner, sandbox, said).await;
     sandbox.stop().await;
     if let Err(error) = inner.store.set_sandbox(sandbox.id().as_str(), sandbox.state(), time::now_ms()).await {
         tracing::warn!(sandbox = %sandbox.id(), %error, "the end of a sandbox could not be stored; the next pass does it");

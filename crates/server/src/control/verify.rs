@@ -1,5 +1,6 @@
 //! Asks a provider, from the host, whether a credential is good.
 
+use super::secrets;
 use crate::{
     domain::failure::{Code, Failure},
     providers::{Credential, Proof, Provider},
@@ -52,5 +53,6 @@ pub async fn verify(
             return Err(Failure::new(Code::ProviderUnavailable, format!("{} gave an answer without end", about.label)));
         }
     }
-    provider.probed(credential, status, &body)
+    // Some providers repeat the key that they refuse.
+    provider.probed(credential, status, &body).map_err(|failure| failure.without(&secrets::of(provider, credential)))
 }

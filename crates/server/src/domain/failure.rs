@@ -1,5 +1,6 @@
 //! Why something did not work, with the codes of the public surface.
 
+use super::redact::Redactor;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -96,6 +97,14 @@ impl Failure {
     /// A failure with a message and no hint.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: None, request_id: None, retry_at: None }
+    }
+
+    /// The same without these secrets, for words that came from outside.
+    #[must_use]
+    pub fn without(mut self, secrets: &Redactor) -> Self {
+        self.message = secrets.text(&self.message).into_owned();
+        self.hint = self.hint.map(|hint| secrets.text(&hint).into_owned());
+        self
     }
 
     /// The same with what to do next.

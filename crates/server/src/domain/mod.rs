@@ -9,6 +9,7 @@ pub mod id;
 pub mod idempotency;
 pub mod lease;
 pub mod people;
+pub mod redact;
 pub mod rotation;
 pub mod run;
 pub mod sandbox;

@@ -153,6 +153,9 @@ fn settings(selected: &str, tools: Tools) -> Value {
         "security": {
             "auth": { "selectedType": selected },
             "folderTrust": { "enabled": false },
+            // It puts the key of `.env` into its environment, which what its shell starts would inherit. Names with
+            // `CERT` in them would go too.
+            "environmentVariableRedaction": { "enabled": true, "allowed": ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"] },
         },
         "general": {
             "enableAutoUpdate": false,

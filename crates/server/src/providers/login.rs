@@ -38,6 +38,9 @@ pub trait SignIn: Send + Sync {
     /// What the answer to [`SignIn::whose`] means.
     fn account(&self, status: u16, body: &[u8]) -> Result<Account, Failure>;
 
+    /// What of it is secret: whoever has one of these has the login, or some of it.
+    fn tokens(&self, login: &Login) -> Vec<SecretString>;
+
     /// The same login without what could refresh it, for runs that share it; none where the tool needs it whole.
     fn lent(&self, login: &Login) -> Option<Login>;
 

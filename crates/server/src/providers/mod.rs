@@ -58,6 +58,14 @@ pub trait Provider: Send + Sync {
     /// How its tool keeps a login.
     fn sign_in(&self) -> &'static dyn SignIn;
 
+    /// What of a credential is secret, as it would be shown.
+    fn secrets(&self, credential: &Credential) -> Vec<SecretString> {
+        match credential {
+            Credential::ApiKey(secret) | Credential::SetupToken(secret) => vec![secret.clone()],
+            Credential::Login(login) => self.sign_in().tokens(login),
+        }
+    }
+
     /// The request that proves a credential without spending anything. It lists the models, or tells whose it is.
     fn probe(&self, credential: &Credential) -> ProbeRequest;
 

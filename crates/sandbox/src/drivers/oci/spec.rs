@@ -17,6 +17,10 @@ const OPEN_FILES: u64 = 65_536;
 /// `/dev/shm`, counted in the memory limit as it is used.
 const SHM_MIB: u64 = 64;
 
+/// No core dumps: bytes. A limit of 0 does not stop the kernel from piping a core into a program of the host, as many
+/// hosts have it; a limit of 1 does (`fs/coredump.c`).
+const NO_CORE: u64 = 1;
+
 /// The period in which processor time is dealt out, in microseconds: the kernel's own.
 const CPU_PERIOD: u64 = 100_000;
 
@@ -103,7 +107,7 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
             "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
             "rlimits": [
                 { "type": "RLIMIT_NOFILE", "soft": files, "hard": files },
-                { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
+                { "type": "RLIMIT_CORE", "soft": NO_CORE, "hard": NO_CORE },
                 // No file needs to be larger than the writable layer, and the
                 // console's log, which lies on the host, may not be.
                 { "type": "RLIMIT_FSIZE", "soft": largest_file, "hard": largest_file },

@@ -17,6 +17,9 @@ use polydev_sandbox::{
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// What the run was let in with.
+const SECRET: &str = "sk-ant-api03-abc";
+
 /// A driver whose one agent answers as the function says: with a header, and with bytes after it.
 #[derive(Debug)]
 struct Liar(fn(Channel) -> (Answer, Vec<u8>));
@@ -86,7 +89,8 @@ async fn walk(lie: fn(Channel) -> (Answer, Vec<u8>)) -> (Vec<String>, String) {
     let wish = Wish { provider: "claude".into(), prompt: "hi".into(), ..Wish::default() };
     store.insert_run("run_1", "usr_1", &wish, 60, 1, 0).await.unwrap();
     let guest = Guest::new(Arc::new(Liar(lie)), "sbx_aaaaaaaaaaaaaaaa".parse().unwrap());
-    let mut walk = Walk::new(&store, &guest, "run_1");
+    let secrets = Redactor::new([SECRET]);
+    let mut walk = Walk::new(&store, &guest, "run_1", &secrets);
     let end = walk.go().await;
     let told = walk.left_out.told(end.err()).unwrap_or_default();
     let stored = store.outputs_of("run_1", None, 2 * FILES_MAX as i64).await.unwrap();
@@ -160,6 +164,26 @@ async fn no_name_climbs() {
     assert_eq!(
         told, "left out of the run's files: names that are too long or not plain text (18): ``, ``, `.`, …",
         "and nothing else was asked for"
+    );
+}
+
+#[tokio::test]
+async fn no_name_tells_a_secret() {
+    let (stored, told) = walk(|asked| match asked {
+        Channel::List { path, after: None } if path == "/workspace" => {
+            let [key, files] = [format!("key-{SECRET}"), SECRET.to_owned()];
+            let plain = entry("key-sk-ant", EntryKind::File);
+            (Answer::Entries(vec![entry(key, EntryKind::File), plain, entry(files, EntryKind::Folder)]), Vec::new())
+        }
+        Channel::List { path, .. } if path != "/workspace" => (Answer::Done, Vec::new()),
+        Channel::List { .. } => (Answer::Entries(Vec::new()), Vec::new()),
+        _ => file(1),
+    })
+    .await;
+    assert_eq!(stored, ["key-sk-ant"]);
+    assert_eq!(
+        told,
+        "left out of the run's files: names with the run's credential in them (2): `key-[redacted]`, `[redacted]`"
     );
 }
 

@@ -95,6 +95,11 @@ impl SignIn for ClaudeLogin {
         })
     }
 
+    fn tokens(&self, login: &Login) -> Vec<SecretString> {
+        let OAuth { access_token, refresh_token, .. } = login.parsed::<Credentials>(FILE).claude_ai_oauth;
+        vec![access_token.into(), refresh_token.into()]
+    }
+
     fn lent(&self, login: &Login) -> Option<Login> {
         let mut credentials: Credentials = login.parsed(FILE);
         credentials.claude_ai_oauth.refresh_token = String::new();

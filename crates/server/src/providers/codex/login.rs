@@ -13,6 +13,7 @@ use crate::{
         probe,
     },
 };
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -106,6 +107,13 @@ impl SignIn for CodexLogin {
         }
         let said = |pointer| Some(text(&first, pointer).to_owned()).filter(|said| !said.is_empty());
         Ok(Account { id, email: None, plan: said("/plan_type") })
+    }
+
+    fn tokens(&self, login: &Login) -> Vec<SecretString> {
+        let tokens = login.parsed::<Auth>(FILE).tokens;
+        tokens.map_or_else(Vec::new, |Tokens { id_token, access_token, refresh_token, .. }| {
+            vec![id_token.into(), access_token.into(), refresh_token.into()]
+        })
     }
 
     fn lent(&self, login: &Login) -> Option<Login> {

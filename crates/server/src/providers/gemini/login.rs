@@ -13,6 +13,7 @@ use crate::{
         probe,
     },
 };
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "oauth_creds.json";
@@ -88,6 +89,11 @@ impl SignIn for GeminiLogin {
             return Err(Fault::Unavailable.failure(&ABOUT, "it names no account"));
         }
         Ok(Account { id, email: Some(text(&answer, "/email").to_owned()).filter(|e| !e.is_empty()), plan: None })
+    }
+
+    fn tokens(&self, login: &Login) -> Vec<SecretString> {
+        let Credentials { access_token, refresh_token, id_token, .. } = login.parsed(FILE);
+        [Some(access_token), refresh_token, id_token].into_iter().flatten().map(Into::into).collect()
     }
 
     fn lent(&self, login: &Login) -> Option<Login> {

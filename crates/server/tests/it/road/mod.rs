@@ -21,6 +21,7 @@ mod pool;
 mod postgres;
 mod rotation;
 mod sandboxes;
+mod secrets;
 mod soak;
 mod socket;
 mod status;

@@ -1,5 +1,6 @@
 //! What tests need beside the server.
 
+pub(crate) mod canaries;
 pub(crate) mod chance;
 pub(crate) mod db;
 pub(crate) mod host;
