@@ -146,6 +146,7 @@ impl From<PeopleError> for ApiError {
             | PeopleError::Disabled(_)
             | PeopleError::Password
             | PeopleError::WrongPassword
+            | PeopleError::Over
             | PeopleError::NotAdmin(_)
             | PeopleError::NoScope
             | PeopleError::Past

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::domain::{
     audit::{Action, Deed},
-    people::{self, PeopleError, Principal, Scope},
+    people::{self, Principal, Scope},
     time,
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -90,9 +90,9 @@ async fn password(
     let deed = Deed::new(caller.actor(&who), Action::PasswordChange);
     let store = app.store.clone();
     let changed = async move {
-        people::change_password(&store, &who, current_password, new_password).await?;
-        attempt.succeeded(time::now_ms());
-        Ok::<_, PeopleError>(())
+        let changed = people::change_password(&store, &who, current_password, new_password).await;
+        attempt.ended(&changed, time::now_ms());
+        changed
     };
     app.audit.record(deed, changed, |()| None).await?;
     app.revoked.send_replace(());

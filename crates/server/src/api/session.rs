@@ -15,7 +15,7 @@ use crate::{
     domain::{
         audit::{Action, Deed},
         failure::{Code, Failure},
-        people::{self, Attempt, PeopleError, Place, Session, TokenKind},
+        people::{self, Attempt, Place, Room, Session, TokenKind},
         time,
     },
     store::runs::After,
@@ -89,6 +89,7 @@ async fn create(
     Body(SignIn { email, password }): Body<SignIn>,
 ) -> ApiResult<SignedIn> {
     let attempt = attempt(&app, &email, &caller)?;
+    let room = Room::take()?;
     let account = people::look_up(&app.store, &email).await?;
     let mut deed = Deed::new(caller.anonymous(), Action::SignIn);
     if let Some(user) = account {
@@ -97,9 +98,9 @@ async fn create(
     let from = Place { agent: caller.agent.clone(), address: caller.address.to_string() };
     let store = app.store.clone();
     let signed_in = async move {
-        let (user, session, secret) = people::sign_in(&store, &email, password, from).await?;
-        attempt.succeeded(time::now_ms());
-        Ok::<_, PeopleError>((user, session, secret))
+        let signed_in = people::sign_in(&store, room, &email, password, from).await;
+        attempt.ended(&signed_in, time::now_ms());
+        signed_in
     };
     let (user, session, secret) = app.audit.record(deed, signed_in, |(_, session, _)| Some(session.id.clone())).await?;
     let me = Me::from(session.principal(&user));
@@ -109,12 +110,15 @@ async fn create(
 /// Begins an attempt to show a password, unless there were too many.
 pub(super) fn attempt(app: &App, email: &str, caller: &Caller) -> ApiResult<Attempt> {
     let now = time::now_ms();
-    app.sign_ins.begin(email, caller.address, now).map_err(|wait_ms| {
-        let mut failure = Failure::new(Code::RateLimited, "there were too many attempts to sign in")
-            .hint("Wait as long as `Retry-After` says, or ask the operator for a new password.");
-        failure.retry_at = Some(time::rfc3339(now + wait_ms));
-        ApiError::from(failure).retry_after((wait_ms as u64).div_ceil(1000))
-    })
+    app.sign_ins.begin(email, caller.address, now).map_err(|wait_ms| too_many(now, wait_ms))
+}
+
+/// Somebody is to wait so long before they guess again.
+pub(super) fn too_many(now: i64, wait_ms: i64) -> ApiError {
+    let mut failure = Failure::new(Code::RateLimited, "there were too many attempts to sign in")
+        .hint("Wait as long as `Retry-After` says, or ask the operator for a new password.");
+    failure.retry_at = Some(time::rfc3339(now + wait_ms));
+    ApiError::from(failure).retry_after((wait_ms as u64).div_ceil(1000))
 }
 
 /// Sign out.

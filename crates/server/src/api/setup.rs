@@ -8,10 +8,12 @@ use super::{
     extract::Body,
     host::OwnPage,
     me::Me,
+    session::too_many,
 };
 use crate::domain::{
     audit::{Action, Deed},
-    people::{self, PeopleError, Place},
+    people::{self, PeopleError, Place, Room},
+    time,
 };
 use axum::{
     Json,
@@ -58,7 +60,7 @@ pub(super) type SignedIn = (StatusCode, [(HeaderName, HeaderValue); 1], Json<Me>
         (status = 410, description = "There is somebody already", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 422, description = "Bad JSON, type, email or password", body = ErrorBody),
-        (status = 429, description = "Too many passwords are being checked", body = ErrorBody),
+        (status = 429, description = "Too many wrong tokens, or passwords that are being checked: wait as long as `Retry-After` says", body = ErrorBody),
     )
 )]
 async fn create(
@@ -67,12 +69,19 @@ async fn create(
     caller: Caller,
     Body(SetUp { token, email, password }): Body<SetUp>,
 ) -> ApiResult<SignedIn> {
+    let checked = app.setup.check(&app.store, &token).await;
+    if let Err(PeopleError::NotSetupLink) = checked {
+        let now = time::now_ms();
+        app.sign_ins.fail(caller.address, now).map_err(|wait_ms| too_many(now, wait_ms))?;
+    }
+    checked?;
+    let room = Room::take()?;
     let from = Place { agent: caller.agent.clone(), address: caller.address.to_string() };
     let deed = Deed::new(caller.anonymous(), Action::Setup);
     let (store, setup) = (app.store.clone(), app.setup.clone());
     let made = async move {
-        let user = setup.first_user(&store, &token, &email, password).await?;
-        let (session, secret) = people::begin_session(&store, &user, from).await?;
+        let user = setup.first_user(&store, room, &token, &email, password).await?;
+        let (session, secret) = people::begin_session(&store, &user, None, from).await?;
         Ok::<_, PeopleError>((user, session, secret))
     };
     let (user, session, secret) = app.audit.record(deed, made, |(user, _, _)| Some(user.id.clone())).await?;

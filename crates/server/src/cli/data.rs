@@ -66,6 +66,7 @@ impl From<PeopleError> for CliError {
             | PeopleError::Name
             | PeopleError::NoSession(_)
             | PeopleError::Hash
+            | PeopleError::Over
             | PeopleError::Store(_) => Self::from_chain(error),
         }
     }

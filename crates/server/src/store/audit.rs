@@ -94,10 +94,4 @@ impl Store {
         };
         Ok(query.fetch_all(self.read()).await?)
     }
-
-    /// Forgets the entries of before this time, Unix milliseconds. How many there were.
-    pub async fn purge_audit(&self, before: i64) -> Result<u64, StoreError> {
-        let purge = sqlx::query("DELETE FROM audit WHERE created_at < $1").bind(before);
-        Ok(purge.execute(self.write()).await?.rows_affected())
-    }
 }

@@ -26,6 +26,17 @@ pub enum Changed {
     LastAdmin,
 }
 
+/// What became of a change of a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is the new one now.
+    Done,
+    /// The password was another one by then, or the user switched off: nothing was changed.
+    OtherPassword,
+    /// What asked for it was over by then: nothing was changed.
+    TokenOver,
+}
+
 /// Adds a user.
 ///
 /// # Errors
@@ -141,20 +152,40 @@ pub async fn disable_user(store: &Store, id: &str, at: i64) -> Result<(), StoreE
     Ok(transaction.commit().await?)
 }
 
-/// Replaces a user's password, and ends their sessions but one.
+/// Gives a user another password, whatever theirs was, and ends their sessions.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn set_password_hash(
-    store: &Store,
-    id: &str,
-    hash: &str,
-    but: Option<&str>,
-    at: i64,
-) -> Result<(), StoreError> {
+pub async fn set_password_hash(store: &Store, id: &str, hash: &str, at: i64) -> Result<(), StoreError> {
     let mut transaction = store.begin().await?;
     let set = "UPDATE users SET password_hash = $2 WHERE id = $1";
     sqlx::query(set).bind(id).bind(hash).execute(&mut *transaction).await?;
-    tokens::end_sessions(&mut transaction, id, but, at).await?;
+    tokens::end_sessions(&mut transaction, id, None, at).await?;
     Ok(transaction.commit().await?)
+}
+
+/// Replaces a user's password for this token, if it is still the old one and the token is not over, and ends their
+/// sessions but that.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn replace_password_hash(
+    store: &Store,
+    id: &str,
+    (old, new): (&str, &str),
+    token_id: &str,
+    at: i64,
+) -> Result<Replaced, StoreError> {
+    let mut transaction = store.begin().await?;
+    let set = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL";
+    let set = sqlx::query(set).bind(id).bind(old).bind(new).execute(&mut *transaction).await?;
+    if set.rows_affected() == 0 {
+        return Ok(Replaced::OtherPassword);
+    }
+    if !tokens::hold(&mut transaction, token_id, at).await? {
+        return Ok(Replaced::TokenOver);
+    }
+    tokens::end_sessions(&mut transaction, id, Some(token_id), at).await?;
+    transaction.commit().await?;
+    Ok(Replaced::Done)
 }

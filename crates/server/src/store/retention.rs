@@ -10,6 +10,8 @@ const EVENTS: i64 = 1000;
 const FILES: i64 = 4;
 /// How many sandboxes a statement deletes. One may have a console of 80 KiB.
 const SANDBOXES: i64 = 100;
+/// How many entries of the record a statement deletes.
+const ENTRIES: i64 = 1000;
 /// How many pages of SQLite's file are given back at a time: 1 MiB.
 const PAGES: u32 = 256;
 
@@ -55,6 +57,19 @@ impl Store {
         let mut forgotten = 0;
         loop {
             match sqlx::query(delete).bind(before).bind(SANDBOXES).execute(self.write()).await?.rows_affected() {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
+    }
+
+    /// Forgets the entries of the record of before this time, Unix milliseconds. How many there were.
+    pub async fn purge_audit(&self, before: i64) -> Result<u64, StoreError> {
+        let delete = "DELETE FROM audit WHERE id IN \
+                      (SELECT id FROM audit WHERE created_at < $1 ORDER BY created_at, id LIMIT $2)";
+        let mut forgotten = 0;
+        loop {
+            match sqlx::query(delete).bind(before).bind(ENTRIES).execute(self.write()).await?.rows_affected() {
                 0 => return Ok(forgotten),
                 some => forgotten += some,
             }

@@ -53,11 +53,26 @@ macro_rules! select {
     };
 }
 
-/// Adds a token of this hash.
+/// Adds a token of this hash, if its user is not switched off and, where that is said, has this password still.
+/// `false`: nothing was stored.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn insert(store: &Store, token: &TokenRow, hash: &[u8]) -> Result<(), StoreError> {
+pub async fn insert(
+    store: &Store,
+    token: &TokenRow,
+    hash: &[u8],
+    password_hash: Option<&str>,
+) -> Result<bool, StoreError> {
+    let mut transaction = store.begin().await?;
+    // Changes nothing, and locks the row: who changes the password or switches them off at the same time is done before
+    // it, and is seen here, or comes after it, and finds the token.
+    let hold = "UPDATE users SET role = role
+                WHERE id = $1 AND password_hash = COALESCE($2, password_hash) AND disabled_at IS NULL";
+    let hold = sqlx::query(hold).bind(&token.user_id).bind(password_hash).execute(&mut *transaction).await?;
+    if hold.rows_affected() == 0 {
+        return Ok(false);
+    }
     sqlx::query(
         "INSERT INTO tokens (id, user_id, kind, hash, hint, name, scopes, agent, address, created_at, expires_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -73,9 +88,10 @@ pub async fn insert(store: &Store, token: &TokenRow, hash: &[u8]) -> Result<(), 
     .bind(&token.address)
     .bind(token.created_at)
     .bind(token.expires_at)
-    .execute(store.write())
+    .execute(&mut *transaction)
     .await?;
-    Ok(())
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// The token of this id.
@@ -149,6 +165,16 @@ pub async fn is_live(store: &Store, id: &str, now: i64) -> Result<bool, StoreErr
                   WHERE tokens.id = $1 AND tokens.revoked_at IS NULL
                     AND (tokens.expires_at IS NULL OR tokens.expires_at > $2) AND users.disabled_at IS NULL";
     Ok(sqlx::query(select).bind(id).bind(now).fetch_optional(store.read()).await?.is_some())
+}
+
+/// Whether the token of this id is not over, which it stays to the end of the transaction.
+///
+/// # Errors
+/// The database does not answer.
+pub(super) async fn hold(tx: &mut AnyConnection, id: &str, now: i64) -> Result<bool, StoreError> {
+    let hold = "UPDATE tokens SET last_used_at = last_used_at
+                WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+    Ok(sqlx::query(hold).bind(id).bind(now).execute(tx).await?.rows_affected() == 1)
 }
 
 /// Notes that a token was used, and from where, unless that was noted after `before`.

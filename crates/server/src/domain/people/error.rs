@@ -45,6 +45,9 @@ pub enum PeopleError {
     /// The current password.
     #[error("the current password is wrong")]
     WrongPassword,
+    /// The key or session that asks was ended meanwhile.
+    #[error("the key or session that asks is over")]
+    Over,
     /// More passwords are to be hashed than the processor can.
     #[error("too many people sign in at this moment")]
     Busy,
@@ -92,9 +95,39 @@ impl Coded for PeopleError {
                 Code::Forbidden
             }
             Self::SetUp => Code::Gone,
-            Self::SignIn => Code::Unauthenticated,
+            Self::SignIn | Self::Over => Code::Unauthenticated,
             Self::Busy => Code::RateLimited,
             Self::Hash | Self::Store(_) => Code::Internal,
+        }
+    }
+}
+
+impl PeopleError {
+    /// Whether something secret was shown, and it was wrong. Of everything else it is not known.
+    pub(super) fn is_wrong_guess(&self) -> bool {
+        match self {
+            Self::SignIn | Self::WrongPassword | Self::NotSetupLink => true,
+            Self::Email(_)
+            | Self::Exists(_)
+            | Self::NoUser(_)
+            | Self::NoUsers
+            | Self::WhichUser
+            | Self::Disabled(_)
+            | Self::LastAdmin
+            | Self::SetUp
+            | Self::Password
+            | Self::Over
+            | Self::Busy
+            | Self::NotAdmin(_)
+            | Self::NoScope
+            | Self::Past
+            | Self::Outlives
+            | Self::Beyond
+            | Self::Name
+            | Self::NoKey(_)
+            | Self::NoSession(_)
+            | Self::Hash
+            | Self::Store(_) => false,
         }
     }
 }

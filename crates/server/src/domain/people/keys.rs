@@ -17,11 +17,14 @@ use crate::{
 };
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// How every key begins.
 pub const KEY_PREFIX: &str = "pdv_";
 /// A key or session that was used is noted at most this often, milliseconds.
 pub(super) const NOTE_USE_EVERY_MS: i64 = 60_000;
+/// How long it may take to note it: what somebody asks for does not wait for a database that only others write to.
+const NOTE_USE_WITHIN: Duration = Duration::from_secs(1);
 /// The most characters of a key's name.
 const NAME_MAX: usize = 100;
 const KIND: &str = TokenKind::Key.as_str();
@@ -120,7 +123,9 @@ pub async fn create_key(store: &Store, user: &User, new: NewKey) -> Result<(Key,
         last_used_at: None,
         revoked_at: None,
     };
-    rows::insert(store, &row, &Sha256::digest(&token)).await?;
+    if !rows::insert(store, &row, &Sha256::digest(&token), None).await? {
+        return Err(PeopleError::Disabled(user.email.clone()));
+    }
     Ok((key(row)?, token.into()))
 }
 
@@ -186,7 +191,7 @@ pub async fn authenticate_bearer(store: &Store, token: &str, now: i64) -> Result
     let when = When { now, used_after: i64::MIN };
     let Some(row) = rows::bearer(store, KIND, &Sha256::digest(token), when).await? else { return Ok(None) };
     if row.last_used_at.is_none_or(|used| now - used >= NOTE_USE_EVERY_MS) {
-        rows::touch(store, &row.token_id, None, now, now - NOTE_USE_EVERY_MS).await?;
+        note_use(store, &row.token_id, None, now).await;
     }
     let role: Role = row.role.parse()?;
     let mut scopes = Scope::split(&row.scopes)?;
@@ -200,6 +205,19 @@ pub async fn authenticate_bearer(store: &Store, token: &str, now: i64) -> Result
         token_id: row.token_id,
         expires_at: row.expires_at,
     }))
+}
+
+/// Notes that a key or session was used. Who has a good one is let in where that cannot be written down, too: with a full
+/// disk there is still much to read.
+pub(super) async fn note_use(store: &Store, id: &str, address: Option<&str>, now: i64) {
+    let note = rows::touch(store, id, address, now, now - NOTE_USE_EVERY_MS);
+    match tokio::time::timeout(NOTE_USE_WITHIN, note).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(token = id, error = crate::cli::output::chain(&error), "a use could not be noted");
+        }
+        Err(_) => tracing::warn!(token = id, "a use could not be noted in time"),
+    }
 }
 
 /// Whether what somebody has shown is still good: neither over nor revoked, and they are not disabled.

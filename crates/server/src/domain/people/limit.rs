@@ -8,12 +8,14 @@
 //!
 //! An address from which somebody has signed in is theirs: only the first line counts there, and whoever attacks
 //! their account from elsewhere does not keep them out. An attempt counts as failed from its start, so that a
-//! thousand at once are not free; while somebody waits, nothing is tried and nothing is counted. After an hour
-//! without a failure it is forgotten. An address is IPv4, or the first 64 bits of IPv6.
+//! thousand at once are not free, and no more where it was then not tried: there was no turn, or no database. While
+//! somebody waits, nothing is tried and nothing is counted. After an hour without a failure it is forgotten. An address
+//! is IPv4, or the first 64 bits of IPv6.
 //!
 //! An email counts whether there is such an account or not: the limit does not tell. All this is in memory, of
 //! bounded size, and begins anew with the server.
 
+use super::PeopleError;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -40,7 +42,7 @@ const ADDRESS: Rule = Rule { free: 20, longest_ms: 5 * 60 * 1000 };
 const ACCOUNT: Rule = Rule { free: 50, longest_ms: 60 * 1000 };
 
 /// What is counted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Of {
     Pair([u8; 32], IpAddr),
     Address(IpAddr),
@@ -52,16 +54,32 @@ struct Count {
     failures: u32,
     /// When the next attempt is free, Unix milliseconds.
     next_at: i64,
-    /// When all this is forgotten, Unix milliseconds.
+    /// When the failures are forgotten, Unix milliseconds.
     forget_at: i64,
-    /// Somebody has signed in from here.
-    known: bool,
+    /// Until when the address is theirs because somebody has signed in from it, Unix milliseconds.
+    known_until: i64,
 }
 
 impl Count {
+    /// What of it counts at this time.
+    fn at(self, now: i64) -> Self {
+        let failures = if self.forget_at > now { self } else { Self::default() };
+        Self { known_until: if self.known_until > now { self.known_until } else { 0 }, ..failures }
+    }
+
+    fn is_known(&self) -> bool {
+        self.known_until > 0
+    }
+
     /// How much is lost without it: most, that somebody has signed in from there.
     fn worth(&self) -> (bool, u32, i64) {
-        (self.known, self.failures, self.forget_at)
+        (self.is_known(), self.failures, self.forget_at.max(self.known_until))
+    }
+
+    fn fail(&mut self, rule: Rule, now: i64) {
+        self.failures = self.failures.saturating_add(1);
+        self.next_at = now + rule.wait_ms(self.failures);
+        self.forget_at = now + FORGET_MS;
     }
 }
 
@@ -69,15 +87,16 @@ impl Count {
 #[derive(Debug, Clone, Default)]
 pub struct Limits(Arc<Mutex<HashMap<Of, Count>>>);
 
-/// An attempt that may be made, and counts as failed unless it says otherwise.
+/// An attempt that may be made. It counts as failed while it is made, and afterwards where it was wrong: one that is
+/// dropped without [`Attempt::ended`] was not made.
 #[derive(Debug)]
 #[must_use]
 pub struct Attempt {
     limits: Limits,
     email: [u8; 32],
     net: IpAddr,
-    /// The address is theirs: nothing else was counted.
-    known: bool,
+    /// What was counted, and when the next attempt was free then.
+    counted: Vec<(Of, i64)>,
 }
 
 impl Limits {
@@ -86,25 +105,41 @@ impl Limits {
     /// # Errors
     /// How many milliseconds to wait.
     pub fn begin(&self, email: &str, address: IpAddr, now: i64) -> Result<Attempt, i64> {
-        let email: [u8; 32] = Sha256::digest(email.trim().to_lowercase()).into();
-        let net = net(address);
-        let mut counts = self.counts();
-        let of = |of: &Of| counts.get(of).copied().filter(|count| count.forget_at > now).unwrap_or_default();
+        let (email, net) = (account(email), net(address));
         let pair = (Of::Pair(email, net), PAIR);
         let others = [(Of::Address(net), ADDRESS), (Of::Account(email), ACCOUNT)];
-        let known = of(&pair.0).known;
-        let counted: Vec<_> = std::iter::once(pair).chain(others.into_iter().filter(|_| !known)).collect();
-        let wait = counted.iter().map(|(what, _)| of(what).next_at - now).max().unwrap_or(0);
+        let known = self.counts().get(&pair.0).is_some_and(|count| count.at(now).is_known());
+        let count: Vec<_> = std::iter::once(pair).chain(others.into_iter().filter(|_| !known)).collect();
+        Ok(Attempt { limits: self.clone(), email, net, counted: self.count(&count, now)? })
+    }
+
+    /// Counts that something else was guessed at from `address`, and wrongly, at the time `now`, Unix milliseconds.
+    ///
+    /// # Errors
+    /// How many milliseconds to wait. Then it is not counted.
+    pub fn fail(&self, address: IpAddr, now: i64) -> Result<(), i64> {
+        self.count(&[(Of::Address(net(address)), ADDRESS)], now).map(drop)
+    }
+
+    /// Makes the address theirs until this time, Unix milliseconds: somebody has signed in from it.
+    pub fn know(&self, email: &str, address: IpAddr, until: i64, now: i64) {
+        of_mut(&mut self.counts(), Of::Pair(account(email), net(address)), now).known_until = until;
+    }
+
+    /// Counts a failure of all these, unless one of them is to wait.
+    fn count(&self, these: &[(Of, Rule)], now: i64) -> Result<Vec<(Of, i64)>, i64> {
+        let mut counts = self.counts();
+        let next_at = |of: &Of| counts.get(of).map_or(0, |count| count.at(now).next_at);
+        let wait = these.iter().map(|(of, _)| next_at(of) - now).max().unwrap_or(0);
         if wait > 0 {
             return Err(wait);
         }
-        for (what, rule) in counted {
-            let count = of_mut(&mut counts, what, now);
-            count.failures = count.failures.saturating_add(1);
-            count.next_at = now + rule.wait_ms(count.failures);
-            count.forget_at = count.forget_at.max(now + FORGET_MS);
-        }
-        Ok(Attempt { limits: self.clone(), email, net, known })
+        let fail = |(of, rule): &(Of, Rule)| {
+            let count = of_mut(&mut counts, *of, now);
+            count.fail(*rule, now);
+            (*of, count.next_at)
+        };
+        Ok(these.iter().map(fail).collect())
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Of, Count>> {
@@ -113,22 +148,44 @@ impl Limits {
 }
 
 impl Attempt {
-    /// It was right: it counts no more, and the address is theirs.
-    pub fn succeeded(self, now: i64) {
-        let mut counts = self.limits.counts();
-        *of_mut(&mut counts, Of::Pair(self.email, self.net), now) =
-            Count { failures: 0, next_at: 0, forget_at: now + KNOWN_MS, known: true };
-        if self.known {
-            return;
+    /// What became of it. Where it was right, the address is theirs; where it was wrong, it counts.
+    pub fn ended<T>(self, outcome: &Result<T, PeopleError>, now: i64) {
+        match outcome {
+            Ok(_) => self.succeeded(now),
+            Err(error) if error.is_wrong_guess() => self.failed(),
+            Err(_) => {}
         }
-        // As if it had not been: who has an account of their own gains no guess at another's by it.
-        for what in [Of::Address(self.net), Of::Account(self.email)] {
-            if let Some(count) = counts.get_mut(&what) {
+    }
+
+    fn succeeded(self, now: i64) {
+        *of_mut(&mut self.limits.counts(), Of::Pair(self.email, self.net), now) =
+            Count { known_until: now + KNOWN_MS, ..Count::default() };
+    }
+
+    fn failed(mut self) {
+        self.counted.clear();
+    }
+}
+
+impl Drop for Attempt {
+    /// As if it had not been: who has an account of their own gains no guess at another's by it, and who was not heard
+    /// has not failed.
+    fn drop(&mut self) {
+        let mut counts = self.limits.counts();
+        for (of, next_at) in &self.counted {
+            if let Some(count) = counts.get_mut(of) {
                 count.failures = count.failures.saturating_sub(1);
-                count.next_at = count.next_at.min(now);
+                // Where another has failed meanwhile, the wait is that one's.
+                if count.next_at == *next_at {
+                    count.next_at = 0;
+                }
             }
         }
     }
+}
+
+fn account(email: &str) -> [u8; 32] {
+    Sha256::digest(email.trim().to_lowercase()).into()
 }
 
 impl Rule {
@@ -141,7 +198,7 @@ impl Rule {
 /// The count of this, made where there is none. Where there are too many, the half of them goes that tells least.
 fn of_mut(counts: &mut HashMap<Of, Count>, of: Of, now: i64) -> &mut Count {
     if counts.len() >= COUNTS_MAX && !counts.contains_key(&of) {
-        counts.retain(|_, count| count.forget_at > now);
+        counts.retain(|_, count| count.forget_at > now || count.known_until > now);
         if counts.len() >= COUNTS_MAX {
             let mut worth: Vec<_> = counts.values().map(Count::worth).collect();
             let (_, median, _) = worth.select_nth_unstable(COUNTS_MAX / 2);
@@ -150,9 +207,7 @@ fn of_mut(counts: &mut HashMap<Of, Count>, of: Of, now: i64) -> &mut Count {
         }
     }
     let count = counts.entry(of).or_default();
-    if count.forget_at <= now {
-        *count = Count::default();
-    }
+    *count = count.at(now);
     count
 }
 
@@ -166,7 +221,8 @@ fn net(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{COUNTS_MAX, FORGET_MS, Limits};
+    use super::{Attempt, COUNTS_MAX, FORGET_MS, KNOWN_MS, Limits};
+    use crate::domain::people::PeopleError;
     use proptest::prelude::*;
     use std::net::{IpAddr, Ipv6Addr};
 
@@ -177,10 +233,15 @@ mod tests {
         address.parse().unwrap()
     }
 
+    /// Tries a wrong password.
+    fn guess(limits: &Limits, email: &str, address: IpAddr, now: i64) -> Result<(), i64> {
+        limits.begin(email, address, now).map(Attempt::failed)
+    }
+
     /// Fails until the first wait, at this time.
     fn fail(limits: &Limits, email: &str, address: IpAddr, now: i64) -> (u32, i64) {
         for n in 0.. {
-            if let Err(wait) = limits.begin(email, address, now) {
+            if let Err(wait) = guess(limits, email, address, now) {
                 return (n, wait);
             }
         }
@@ -193,13 +254,13 @@ mod tests {
         assert_eq!(fail(&limits, EMAIL, here, 0), (5, 1000));
         let (mut now, mut waits) = (0, Vec::new());
         for _ in 0..14 {
-            now += limits.begin(EMAIL, here, now).unwrap_err();
-            let _failed = limits.begin(" ANN@example.com", here, now).unwrap();
-            waits.push(limits.begin(EMAIL, here, now).unwrap_err() / 1000);
-            assert!(limits.begin(EMAIL, here, now).is_err(), "asking again makes it no longer");
+            now += guess(&limits, EMAIL, here, now).unwrap_err();
+            guess(&limits, " ANN@example.com", here, now).unwrap();
+            waits.push(guess(&limits, EMAIL, here, now).unwrap_err() / 1000);
+            assert!(guess(&limits, EMAIL, here, now).is_err(), "asking again makes it no longer");
         }
         assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900, 900, 900]);
-        assert!(limits.begin(EMAIL, here, now + FORGET_MS).is_ok());
+        assert!(guess(&limits, EMAIL, here, now + FORGET_MS).is_ok());
         assert_eq!(fail(&limits, EMAIL, here, now + 3 * FORGET_MS).0, 5, "it is forgotten");
     }
 
@@ -208,16 +269,16 @@ mod tests {
         let limits = Limits::default();
         fail(&limits, EMAIL, ip("192.0.2.1"), 0);
         limits.begin(EMAIL, ip("192.0.2.2"), 0).unwrap().succeeded(0);
-        assert!(limits.begin(EMAIL, ip("192.0.2.1"), 0).is_err(), "and helps nobody else");
+        assert!(guess(&limits, EMAIL, ip("192.0.2.1"), 0).is_err(), "and helps nobody else");
     }
 
     #[test]
     fn one_address_does_not_try_all_accounts() {
         let (limits, here) = (Limits::default(), ip("192.0.2.1"));
-        let tries = (0..).take_while(|n| limits.begin(&format!("{n}@example.com"), here, 0).is_ok()).count();
+        let tries = (0..).take_while(|n| guess(&limits, &format!("{n}@example.com"), here, 0).is_ok()).count();
         assert_eq!(tries, 20);
-        assert!(limits.begin(EMAIL, here, 0).is_err());
-        assert!(limits.begin(EMAIL, ip("192.0.2.2"), 0).is_ok());
+        assert!(guess(&limits, EMAIL, here, 0).is_err());
+        assert!(guess(&limits, EMAIL, ip("192.0.2.2"), 0).is_ok());
     }
 
     #[test]
@@ -229,7 +290,7 @@ mod tests {
                 if signs_in && let Ok(own) = limits.begin("eve@example.com", here, now) {
                     own.succeeded(now);
                 }
-                guesses += u32::from(limits.begin(&format!("{second}@example.com"), here, now).is_ok());
+                guesses += u32::from(guess(&limits, &format!("{second}@example.com"), here, now).is_ok());
             }
             guesses
         };
@@ -243,21 +304,63 @@ mod tests {
         let home = ip("198.51.100.7");
         limits.begin(EMAIL, home, 0).unwrap().succeeded(0);
         let machine = |n: u32| IpAddr::V4((0x0a00_0000 + n).into());
-        let tries = (0..1000).filter(|n| limits.begin(EMAIL, machine(*n), 0).is_ok()).count();
+        let tries = (0..1000).filter(|n| guess(&limits, EMAIL, machine(*n), 0).is_ok()).count();
         assert_eq!(tries, 50);
         limits.begin(EMAIL, home, 0).unwrap().succeeded(0);
-        assert!(limits.begin(EMAIL, machine(5000), 0).is_err());
-        assert!(limits.begin(EMAIL, machine(5000), MINUTE).is_ok());
+        assert!(guess(&limits, EMAIL, machine(5000), 0).is_err());
+        assert!(guess(&limits, EMAIL, machine(5000), MINUTE).is_ok());
+    }
+
+    #[test]
+    fn what_was_not_tried_does_not_count() {
+        let (limits, here) = (Limits::default(), ip("192.0.2.1"));
+        let ended = |outcome: Result<(), PeopleError>| limits.begin(EMAIL, here, 0).unwrap().ended(&outcome, 0);
+        for _ in 0..100 {
+            ended(Err(PeopleError::Busy));
+            ended(Err(PeopleError::Hash));
+            drop(limits.begin(EMAIL, here, 0).unwrap());
+        }
+        for _ in 0..4 {
+            ended(Err(PeopleError::SignIn));
+        }
+        ended(Err(PeopleError::Busy));
+        let under_way = limits.begin(EMAIL, here, 0).unwrap();
+        assert!(limits.begin(EMAIL, here, 0).is_err(), "until that is known it counts");
+        drop(under_way);
+        ended(Err(PeopleError::WrongPassword));
+        assert_eq!(limits.begin(EMAIL, here, 0).unwrap_err(), 1000);
+    }
+
+    #[test]
+    fn a_known_address_is_forgiven_its_failures_too() {
+        let (limits, home) = (Limits::default(), ip("198.51.100.7"));
+        limits.begin(EMAIL, home, 0).unwrap().succeeded(0);
+        assert_eq!(fail(&limits, EMAIL, home, 0).0, 5);
+        assert_eq!(fail(&limits, EMAIL, home, FORGET_MS).0, 5, "it is forgotten");
+        // And it is theirs still, and not for ever.
+        let attack =
+            |now: i64| (0..100).filter(|n| guess(&limits, EMAIL, IpAddr::from([10, 0, 0, *n]), now).is_ok()).count();
+        attack(KNOWN_MS - 1);
+        assert!(guess(&limits, EMAIL, home, KNOWN_MS - 1).is_ok());
+        assert!(guess(&limits, EMAIL, home, KNOWN_MS).is_err());
+    }
+
+    #[test]
+    fn other_guesses_of_an_address_count_as_well() {
+        let (limits, here) = (Limits::default(), ip("192.0.2.1"));
+        assert_eq!((0..100).filter(|_| limits.fail(here, 0).is_ok()).count(), 20);
+        assert!(limits.begin(EMAIL, here, 0).is_err());
+        assert!(limits.fail(ip("192.0.2.2"), 0).is_ok());
     }
 
     #[test]
     fn the_addresses_of_one_line_are_one() {
         let limits = Limits::default();
         let of = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, n, n, n, n));
-        let tries = (0..100).filter(|n| limits.begin(EMAIL, of(*n), 0).is_ok()).count();
+        let tries = (0..100).filter(|n| guess(&limits, EMAIL, of(*n), 0).is_ok()).count();
         assert_eq!(tries, 5);
         fail(&limits, "bob@example.com", ip("::ffff:192.0.2.1"), 0);
-        assert!(limits.begin("bob@example.com", ip("192.0.2.1"), 0).is_err());
+        assert!(guess(&limits, "bob@example.com", ip("192.0.2.1"), 0).is_err());
     }
 
     #[test]
@@ -266,11 +369,11 @@ mod tests {
         fail(&limits, EMAIL, ip("192.0.2.1"), 0);
         limits.begin("bob@example.com", ip("192.0.2.3"), 0).unwrap().succeeded(0);
         for n in 0..COUNTS_MAX as u32 {
-            let _failed = limits.begin(&format!("{n}@example.com"), IpAddr::V4((0x0a00_0000 + n).into()), 0);
+            let _failed = guess(&limits, &format!("{n}@example.com"), IpAddr::V4((0x0a00_0000 + n).into()), 0);
             assert!(limits.counts().len() <= COUNTS_MAX);
         }
         assert!(fail(&limits, "bob@example.com", ip("192.0.2.3"), 0).0 == 5, "it is theirs still");
-        assert!(limits.begin(EMAIL, ip("192.0.2.1"), 0).is_err());
+        assert!(guess(&limits, EMAIL, ip("192.0.2.1"), 0).is_err());
     }
 
     proptest! {
@@ -281,7 +384,7 @@ mod tests {
                 now += passes;
                 match limits.begin(&account.to_string(), IpAddr::from([10, 0, 0, address]), now) {
                     Ok(attempt) if right => attempt.succeeded(now),
-                    Ok(_failed) => {}
+                    Ok(attempt) => attempt.failed(),
                     Err(wait) => prop_assert!((1..=15 * MINUTE).contains(&wait)),
                 }
             }

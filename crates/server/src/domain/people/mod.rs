@@ -13,6 +13,7 @@ pub use keys::{
     KEY_PREFIX, Key, NewKey, authenticate_bearer, create_key, is_still_good, key_by_id, keys, own_key, revoke_key,
 };
 pub use limit::{Attempt, Limits};
+pub use password::Room;
 pub use principal::{Principal, Scope, TokenKind, UnknownScope};
 pub use sessions::{
     IDLE_MS, KEPT_MS, LIFETIME_MS, Place, SESSION_PREFIX, Session, authenticate_session, begin_session, end_session,
@@ -22,7 +23,7 @@ pub use sessions::{
 use super::{id, time};
 use crate::store::{
     Store, StoreError,
-    people::{self as rows, Changed},
+    people::{self as rows, Changed, Replaced},
     runs::After,
 };
 use secrecy::SecretString;
@@ -86,7 +87,7 @@ pub struct User {
 /// The email is none, or taken.
 pub async fn create_user(store: &Store, email: &str, role: Role) -> Result<(User, SecretString), PeopleError> {
     let password = password::made_up();
-    let row = new_user(email, role, password.clone()).await?;
+    let row = new_user(&Room::take()?, email, role, password.clone()).await?;
     match rows::insert_user(store, &row).await {
         Ok(()) => Ok((user(row)?, password)),
         Err(error) if error.is_duplicate() => Err(PeopleError::Exists(row.email)),
@@ -94,12 +95,12 @@ pub async fn create_user(store: &Store, email: &str, role: Role) -> Result<(User
     }
 }
 
-async fn new_user(email: &str, role: Role, password: SecretString) -> Result<rows::UserRow, PeopleError> {
+async fn new_user(room: &Room, email: &str, role: Role, password: SecretString) -> Result<rows::UserRow, PeopleError> {
     Ok(rows::UserRow {
         id: id::new("usr"),
         email: normal_email(email)?,
         role: role.as_str().to_owned(),
-        password_hash: password::hash(password).await?,
+        password_hash: password::hash(room, password).await?,
         created_at: time::now_ms(),
         disabled_at: None,
     })
@@ -202,15 +203,16 @@ pub async fn change_user(store: &Store, id: &str, change: Change) -> Result<User
 pub async fn reset_password(store: &Store, email: &str) -> Result<(User, SecretString), PeopleError> {
     let user = by_email(store, email).await?;
     let password = password::made_up();
-    let hash = password::hash(password.clone()).await?;
-    rows::set_password_hash(store, &user.id, &hash, None, time::now_ms()).await?;
+    let hash = password::hash(&Room::take()?, password.clone()).await?;
+    rows::set_password_hash(store, &user.id, &hash, time::now_ms()).await?;
     Ok((user, password))
 }
 
 /// Gives somebody the password that they have chosen, and ends their sessions but the one that they use.
 ///
 /// # Errors
-/// The current password is wrong, or the new one too short.
+/// The current password is wrong, or is not the current one any more when the new one is to take its place; what they
+/// have shown is over by then; the new one is too short.
 pub async fn change_password(
     store: &Store,
     who: &Principal,
@@ -218,11 +220,14 @@ pub async fn change_password(
     new: SecretString,
 ) -> Result<(), PeopleError> {
     password::check(&new)?;
-    if check_password(store, &who.email, current).await?.is_none() {
-        return Err(PeopleError::WrongPassword);
+    let room = Room::take()?;
+    let old = checked(store, &room, &who.email, current).await?.ok_or(PeopleError::WrongPassword)?.password_hash;
+    let hash = password::hash(&room, new).await?;
+    match rows::replace_password_hash(store, &who.user_id, (&old, &hash), &who.token_id, time::now_ms()).await? {
+        Replaced::Done => Ok(()),
+        Replaced::OtherPassword => Err(PeopleError::WrongPassword),
+        Replaced::TokenOver => Err(PeopleError::Over),
     }
-    let hash = password::hash(new).await?;
-    Ok(rows::set_password_hash(store, &who.user_id, &hash, Some(&who.token_id), time::now_ms()).await?)
 }
 
 /// The user of this email and password; none if either is wrong or the user is disabled. An unknown email costs as
@@ -231,7 +236,7 @@ pub async fn change_password(
 /// # Errors
 /// The database.
 pub async fn check_password(store: &Store, email: &str, password: SecretString) -> Result<Option<User>, PeopleError> {
-    checked(store, email, password).await?.map(user).transpose()
+    checked(store, &Room::take()?, email, password).await?.map(user).transpose()
 }
 
 /// Begins a session for whoever has this email and password.
@@ -240,31 +245,31 @@ pub async fn check_password(store: &Store, email: &str, password: SecretString) 
 /// Either is wrong, or the user is disabled.
 pub async fn sign_in(
     store: &Store,
+    room: Room,
     email: &str,
     password: SecretString,
     from: Place,
 ) -> Result<(User, Session, SecretString), PeopleError> {
-    let row = checked(store, email, password).await?.ok_or(PeopleError::SignIn)?;
+    let row = checked(store, &room, email, password).await?.ok_or(PeopleError::SignIn)?;
     let password_hash = row.password_hash.clone();
     let user = user(row)?;
-    let (session, secret) = begin_session(store, &user, from).await?;
-    // Whoever changed the password or switched them off meanwhile has ended the sessions that there were then.
-    let now = rows::user(store, &user.id).await?;
-    if now.is_some_and(|row| row.password_hash == password_hash && row.disabled_at.is_none()) {
-        return Ok((user, session, secret));
-    }
-    end_session(store, &session.id).await?;
-    Err(PeopleError::SignIn)
+    let (session, secret) = begin_session(store, &user, Some(&password_hash), from).await?;
+    Ok((user, session, secret))
 }
 
-async fn checked(store: &Store, email: &str, password: SecretString) -> Result<Option<rows::UserRow>, PeopleError> {
+async fn checked(
+    store: &Store,
+    room: &Room,
+    email: &str,
+    password: SecretString,
+) -> Result<Option<rows::UserRow>, PeopleError> {
     let row = match row(store, email).await {
         Ok(row) => Some(row).filter(|row| row.disabled_at.is_none()),
         Err(PeopleError::NoUser(_) | PeopleError::Email(_)) => None,
         Err(error) => return Err(error),
     };
     let expected = row.as_ref().map(|row| row.password_hash.clone());
-    Ok(if password::is_right(password, expected).await? { row } else { None })
+    Ok(if password::is_right(room, password, expected).await? { row } else { None })
 }
 
 /// An address in lower case. What is before the `@` may be almost anything; the rest is for the mail to find out.

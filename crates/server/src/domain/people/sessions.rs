@@ -5,7 +5,7 @@
 
 use super::{
     PeopleError, Principal, Role, Scope, TokenKind, User,
-    keys::{NOTE_USE_EVERY_MS, hint, shown},
+    keys::{NOTE_USE_EVERY_MS, hint, note_use, shown},
 };
 use crate::{
     domain::{
@@ -74,11 +74,16 @@ pub struct Place {
     pub address: String,
 }
 
-/// Begins a session. Its secret is returned and not kept.
+/// Begins a session, for the password of this hash where there was one to be shown. Its secret is returned and not kept.
 ///
 /// # Errors
-/// The database.
-pub async fn begin_session(store: &Store, user: &User, from: Place) -> Result<(Session, SecretString), PeopleError> {
+/// They have another password by now, or are switched off.
+pub async fn begin_session(
+    store: &Store,
+    user: &User,
+    password_hash: Option<&str>,
+    from: Place,
+) -> Result<(Session, SecretString), PeopleError> {
     let token = format!("{SESSION_PREFIX}{}", id::random::<32>());
     let now = time::now_ms();
     let row = TokenRow {
@@ -96,7 +101,9 @@ pub async fn begin_session(store: &Store, user: &User, from: Place) -> Result<(S
         last_used_at: None,
         revoked_at: None,
     };
-    rows::insert(store, &row, &Sha256::digest(&token)).await?;
+    if !rows::insert(store, &row, &Sha256::digest(&token), password_hash).await? {
+        return Err(PeopleError::SignIn);
+    }
     Ok((session(row), token.into()))
 }
 
@@ -117,7 +124,7 @@ pub async fn authenticate_session(
     let found = rows::bearer(store, KIND, &Sha256::digest(token), living(now)).await?;
     let Some(row) = found else { return Ok(None) };
     if row.last_used_at.is_none_or(|used| now - used >= NOTE_USE_EVERY_MS) {
-        rows::touch(store, &row.token_id, Some(address), now, now - NOTE_USE_EVERY_MS).await?;
+        note_use(store, &row.token_id, Some(address), now).await;
     }
     let role: Role = row.role.parse()?;
     Ok(Some(Principal {

@@ -7,7 +7,7 @@
 //! Each start makes a new link, of which the server keeps the hash. That there is a user is asked of the database,
 //! so that a link dies with the first one whoever makes them.
 
-use super::{PeopleError, Role, User, new_user, password, user};
+use super::{PeopleError, Role, Room, User, new_user, password, user};
 use crate::{
     domain::id,
     store::{Store, people as rows},
@@ -50,6 +50,22 @@ impl Setup {
         Ok((Self { token: Some(Sha256::digest(&token).into()), file, turn: Mutex::default() }, link))
     }
 
+    /// Whether this token makes the first person: looked at before anything is written for whoever shows one.
+    ///
+    /// # Errors
+    /// There is a user already, or the token is not the link's.
+    pub async fn check(&self, store: &Store, token: &SecretString) -> Result<(), PeopleError> {
+        let hash: [u8; 32] = Sha256::digest(token.expose_secret()).into();
+        if rows::any_user(store).await? {
+            return Err(PeopleError::SetUp);
+        }
+        if self.token.is_some_and(|expected| expected.ct_eq(&hash).into()) {
+            Ok(())
+        } else {
+            Err(PeopleError::NotSetupLink)
+        }
+    }
+
     /// Makes the first person, an admin.
     ///
     /// # Errors
@@ -57,20 +73,15 @@ impl Setup {
     pub async fn first_user(
         &self,
         store: &Store,
+        room: Room,
         token: &SecretString,
         email: &str,
         password: SecretString,
     ) -> Result<User, PeopleError> {
         let _turn = self.turn.lock().await;
-        let hash: [u8; 32] = Sha256::digest(token.expose_secret()).into();
-        if rows::any_user(store).await? {
-            return Err(PeopleError::SetUp);
-        }
-        if !self.token.is_some_and(|expected| expected.ct_eq(&hash).into()) {
-            return Err(PeopleError::NotSetupLink);
-        }
+        self.check(store, token).await?;
         password::check(&password)?;
-        let row = new_user(email, Role::Admin, password).await?;
+        let row = new_user(&room, email, Role::Admin, password).await?;
         if !rows::insert_first_user(store, &row).await? {
             return Err(PeopleError::SetUp);
         }

@@ -1,6 +1,6 @@
 //! Guessing passwords is slow, and keeps nobody out.
 
-use super::{Browser, PASSWORD, json_of, refused, with_admin};
+use super::{Browser, PASSWORD, empty, json_of, refused, token_of, with_admin};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,4 +70,44 @@ async fn what_anybody_may_send_is_small() {
     json_of(long, 401).await;
     let odd = browser.post("/session", json!({ "email": "a\u{0}b", "password": "\u{0}" })).await;
     json_of(odd, 401).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_have_the_link_writes_nothing_and_waits() {
+    let (server, _standin) = empty(&[]).await;
+    let token = token_of(&server);
+    let mut browser = Browser::at(&server, [127, 0, 0, 9].into());
+    for _ in 0..20 {
+        refused(browser.set_up("guess", "eve@example.com").await, 403, "forbidden").await;
+    }
+    let response = browser.set_up("guess", "eve@example.com").await;
+    assert!(response.headers().contains_key("retry-after"));
+    refused(response, 429, "rate_limited").await;
+    assert_eq!(browser.set_up(&token, "ann@example.com").await.status(), 201, "who has it need not wait");
+    for token in [&token, "guess"] {
+        refused(Browser::new(&server).set_up(token, "eve@example.com").await, 410, "gone").await;
+    }
+    let audit = browser.get("/audit").await;
+    let entries: Vec<_> = audit["items"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(entries, ["setup"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_room_leaves_no_trace() {
+    let (server, _standin, browser) = with_admin().await;
+    let attempts = (0..400_u16).map(|n| {
+        let mut attacker = Browser::at(&server, [127, 0, 1, (n / 10) as u8].into());
+        async move { attacker.sign_in(&format!("{n}@example.com"), PASSWORD).await.status().as_u16() }
+    });
+    let statuses = futures_util::future::join_all(attempts).await;
+    let tried = statuses.iter().filter(|status| **status == 401).count();
+    assert!(tried < 400 && statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    let (mut recorded, mut cursor) = (0, String::new());
+    loop {
+        let page = browser.get(&format!("/audit?limit=200{cursor}")).await;
+        recorded += page["items"].as_array().unwrap().iter().filter(|entry| entry["code"].is_string()).count();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(recorded, tried);
 }

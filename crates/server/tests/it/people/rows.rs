@@ -23,7 +23,7 @@ async fn key(store: &Store, user: &User, new: NewKey) -> (people::Key, String) {
 
 async fn begin(store: &Store, user: &User) -> (Session, String) {
     let from = Place { agent: Some("a browser".into()), address: "192.0.2.1".into() };
-    let (session, secret) = people::begin_session(store, user, from).await.expect("a session can be begun");
+    let (session, secret) = people::begin_session(store, user, None, from).await.expect("a session can be begun");
     (session, secret.expose_secret().to_owned())
 }
 

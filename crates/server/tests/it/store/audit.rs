@@ -150,3 +150,22 @@ async fn everybody_sees_what_they_did_and_what_was_done_to_them() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn old_entries_go_a_thousand_at_a_time() {
+    let fresh = db::sqlite();
+    let store = Store::open(&fresh.url).await.unwrap();
+    let entries = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2500)
+                   INSERT INTO audit (id, created_at, action, actor) SELECT 'aud_' || n, n, 'setup', 'server' FROM n";
+    sqlx::query(entries).execute(store.write()).await.unwrap();
+    // One statement that took them all would take none.
+    let held = "CREATE TRIGGER held BEFORE DELETE ON audit WHEN OLD.created_at = 2500 \
+                BEGIN SELECT RAISE(ABORT, 'held'); END";
+    sqlx::query(held).execute(store.write()).await.unwrap();
+    store.purge_audit(i64::MAX).await.unwrap_err();
+    let left =
+        async || sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM audit").fetch_one(store.read()).await.unwrap();
+    assert_eq!(left().await, 500);
+    sqlx::query("DROP TRIGGER held").execute(store.write()).await.unwrap();
+    assert_eq!((store.purge_audit(2500).await.unwrap(), left().await), (499, 1));
+}
