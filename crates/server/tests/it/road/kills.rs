@@ -28,7 +28,7 @@ const POINTS: [Point; 24] = [
     ("a sandbox has a row", |look| !look.sandboxes.is_empty()),
     ("a sandbox has a folder", |look| !look.folders.is_empty()),
     ("a socket is made", |look| look.files.contains("agent.sock")),
-    ("a root is made", |look| look.files.contains("root")),
+    ("a layer is made", |look| look.files.contains("layer")),
     ("a bundle is written", |look| look.files.contains("config.json")),
     // Start.
     ("the runtime notes a container", |look| !look.noted.is_empty()),
