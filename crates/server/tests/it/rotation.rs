@@ -10,11 +10,11 @@ use polydev_server::{
         vault::{self, keys},
     },
     providers::{Credential, Method},
-    store::{Alone, Store, Watch},
+    store::{Alone, Store, StoreError, Watch, credentials},
     vault::{KeyId, KeySource, Rotating, Vault, VaultError},
 };
 use secrecy::ExposeSecret;
-use std::{fs, os::unix::fs::PermissionsExt, panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt, panic::AssertUnwindSafe, path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -244,6 +244,47 @@ async fn a_secret_that_was_changed_is_not_sealed_over() {
         place.put(&vault, &row.user_id, &row.provider, "second").await;
         assert!(!place.store.reseal(&row, b"the first, anew".to_vec()).await.unwrap());
         assert!(place.open(&vault, &row.user_id, &row.provider).await.ends_with("second"));
+        place.store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_turns_after_what_is_being_sealed() {
+    db::each_url(async |url| {
+        let place = Place::new(url, 1).await;
+        let next = "00112233445566ff";
+        place.store.announce_key(next).await.unwrap();
+        let (sealing, begun) = tokio::sync::oneshot::channel();
+        let (turned, over) = std::sync::mpsc::channel();
+        let turn = tokio::spawn({
+            let store = place.store.clone();
+            async move {
+                begun.await.unwrap();
+                assert!(store.turn_key(next).await.unwrap());
+                // Nobody listens any more, if all is well.
+                let _ = turned.send(());
+            }
+        });
+        let described = credentials::Described { method: "api_key", ..Default::default() };
+        let of = (place.users[0].as_str(), "claude");
+        credentials::put(&place.store, of, &described, 1, |under, _| {
+            assert_ne!(under, Some(next));
+            sealing.send(()).unwrap();
+            // Long enough for a key that does not wait; one that waits comes too late however long this is.
+            let early = over.recv_timeout(Duration::from_millis(300));
+            assert!(early.is_err(), "the key has turned while something was being sealed under the one before");
+            Ok::<_, StoreError>(b"under the old one".to_vec())
+        })
+        .await
+        .unwrap();
+        turn.await.unwrap();
+        credentials::put(&place.store, of, &described, 2, |under, _| {
+            assert_eq!(under, Some(next));
+            Ok::<_, StoreError>(Vec::new())
+        })
+        .await
+        .unwrap();
         place.store.close().await;
     })
     .await;
