@@ -14,6 +14,7 @@ pub mod health;
 mod host;
 pub mod idempotency;
 pub mod keys;
+pub mod listener;
 pub mod me;
 mod others;
 pub mod page;

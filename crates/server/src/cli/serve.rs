@@ -2,12 +2,11 @@
 
 use super::output::{CliError, is_terminal};
 use crate::{
-    api::{self, App, Hosts},
+    api::{self, App, Hosts, listener},
     app,
     config::{Config, LogFormat},
     domain::{audit::Audit, people::Limits, time, vault},
 };
-use axum::serve::ListenerExt;
 use clap::Args;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, sync::watch};
@@ -62,16 +61,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
 
     let closing = CancellationToken::new();
-    let server = tokio::spawn({
-        let closing = closing.clone();
-        async move {
-            // Small pieces of a stream leave at once: otherwise each may wait 40 ms for the client to have heard the last.
-            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(closing.cancelled_owned())
-                .await
-        }
-    });
+    let server = tokio::spawn(listener::serve(listener, router, listener::Patience::default(), closing.clone()));
     let signal = stopped().await;
     tracing::info!(signal, drain_s = config.server.drain.as_secs(), "stopping");
     // The API answers on while runs end, so that those who follow them see the end.

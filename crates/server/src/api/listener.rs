@@ -1,0 +1,167 @@
+//! The connections of the HTTP server: accepted, timed, and let go.
+//!
+//! ```text
+//!   accept ─► a place among so many ─► head within so long ─► handlers ─► answer, read on within so long
+//!                └ none: who comes waits in the system's queue              └ or the connection is cut
+//! ```
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustix::net::sockopt;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::MissedTickBehavior,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+/// How many connections are served at a time: each follower of a run is one, and a request's head may take
+/// [`HEAD_MAX`] bytes of each.
+const CONNECTIONS: usize = 4096;
+/// The most bytes of a request's head.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// How often is tried to accept a connection while none can be.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// To send the head of a request, from its connection or its last answer on.
+    pub head: Duration,
+    /// To take what it was sent: by then some of it must have arrived.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(60), answer: Duration::from_secs(60) }
+    }
+}
+
+/// Serves until `closing`, and then until the requests that are under way are answered.
+pub async fn serve(listener: TcpListener, router: Router, patience: Patience, closing: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_MAX);
+    let (places, open) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
+    let mut pause = tokio::time::interval(PAUSE);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await.expect("it is never closed");
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = closing.cancelled() => break,
+            accepted = accepted => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Without descriptors none can be accepted until another ends: asked often, it is asked in vain.
+                tracing::warn!(%error, "a connection could not be accepted");
+                pause.tick().await;
+                continue;
+            }
+        };
+        if let Err(error) = prepare(&stream, patience) {
+            tracing::debug!(%error, "a connection was cut");
+            continue;
+        }
+        let router = router.clone();
+        let service = tower::service_fn(move |mut request: axum::http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request.map(axum::body::Body::new))
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let (mut connection, closing) = (Box::pin(connection.with_upgrades()), closing.clone());
+        open.spawn(async move {
+            let _place = place;
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = closing.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%peer, %error, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    open.close();
+    open.wait().await;
+}
+
+fn prepare(stream: &TcpStream, patience: Patience) -> std::io::Result<()> {
+    // Small pieces of a stream leave at once: otherwise each may wait 40 ms for the client to have heard the last.
+    stream.set_nodelay(true)?;
+    // The system cuts who takes nothing of what was sent, and does not say that it is gone (`man 7 tcp`).
+    let millis = u32::try_from(patience.answer.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(stream, millis)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body::Body, routing::get};
+    use futures_util::stream;
+    use std::{convert::Infallible, net::SocketAddr};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn served(patience: Patience) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let endless = stream::repeat_with(|| Ok::<_, Infallible>(vec![b'x'; 64 * 1024]));
+        let router = Router::new()
+            .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
+            .route("/endless", get(async || Body::from_stream(endless)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, closing) = (listener.local_addr().unwrap(), CancellationToken::new());
+        (address, closing.clone(), tokio::spawn(serve(listener, router, patience, closing)))
+    }
+
+    #[tokio::test]
+    async fn who_sends_no_head_or_takes_no_answer_is_let_go() {
+        let quick = Duration::from_millis(200);
+        let (address, closing, server) = served(Patience { head: quick, answer: quick }).await;
+        // Half a head, none at all, and no second one.
+        let whole = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        for (sent, answered) in [(&whole[..20], false), ("", false), (whole, true)] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(sent.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.contains("200 OK"), answered, "{sent:?}: {answer}");
+        }
+        // A whole one is answered, and knows who asks.
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with(&client.local_addr().unwrap().to_string()), "{answer}");
+        // Who reads nothing keeps no place for ever.
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        deaf.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        closing.cancel();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused() {
+        let (address, ..) = served(Patience::default()).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
+        let (mut answers, mut asks) = client.split();
+        let flood = async { while asks.write_all(&[b'x'; 4096]).await.is_ok() {} };
+        let mut answer = [0; 16];
+        let answered = async { answers.read_exact(&mut answer).await.map(drop) };
+        let (_, answered) = tokio::join!(flood, answered);
+        assert!(answered.is_err() || answer.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&answer));
+    }
+}
