@@ -201,6 +201,11 @@ impl Attached {
 pub struct Traffic(Arc<Ledger>);
 
 impl Traffic {
+    /// When a byte last went either way, or else when it was attached.
+    pub fn last_activity(&self) -> Instant {
+        self.0.activity().last()
+    }
+
     /// The last 500 connections, oldest first.
     pub fn log(&self) -> Vec<Connection> {
         self.0.log()

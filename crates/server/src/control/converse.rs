@@ -25,7 +25,7 @@ use crate::{
 };
 use polydev_sandbox::{
     Guest,
-    egress::Attached,
+    egress::Traffic,
     guest::{Attachment, JobOutput, OutputStream},
     proto::Exit,
 };
@@ -45,7 +45,7 @@ const BATCH_EVENTS: usize = 256;
 /// A tool that runs, and what is needed to understand it.
 pub(super) struct Tool<'a> {
     pub(super) guest: Guest,
-    pub(super) way_out: Attached,
+    pub(super) traffic: Traffic,
     pub(super) dialogue: Box<dyn Dialogue>,
     pub(super) say: &'a Say,
     /// Where to read on.
@@ -78,7 +78,7 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
     let mut last_output = Instant::now();
     let stall = inner.config.runs.stall;
     loop {
-        let quiet_since = last_output.max(hearing.tool.way_out.last_activity().into());
+        let quiet_since = last_output.max(hearing.tool.traffic.last_activity().into());
         let due = hearing.batch.due();
         let next = tokio::select! {
             next = output.next() => next.map_err(lost)?,
@@ -97,7 +97,7 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
                 continue;
             }
             () = tokio::time::sleep_until(quiet_since + stall) => {
-                if last_output.max(hearing.tool.way_out.last_activity().into()) > quiet_since {
+                if last_output.max(hearing.tool.traffic.last_activity().into()) > quiet_since {
                     continue;
                 }
                 return Err(Failure::new(Code::Stalled, format!("neither the tool nor the network moved for {} s", stall.as_secs()))

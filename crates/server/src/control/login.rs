@@ -21,22 +21,28 @@ use crate::{
     },
     providers::{
         Credential, Provider,
-        login::{Change, FILE_MAX, Files, Login, change},
+        login::{Change, FILE_MAX, Files, Login, LoginFile, change},
     },
     store::{StoreError, runs::OpenRun},
 };
 use backon::{ExponentialBuilder, Retryable};
 use polydev_sandbox::{
     Guest,
-    guest::GuestError,
+    guest::{GuestError, Watch},
     image::HOME,
-    proto::{ErrorCode, WatchRule},
+    proto::{ErrorCode, WatchEvent, WatchRule},
 };
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 /// For how long a file must not have changed: gemini writes in place.
 const QUIET_MS: u64 = 1000;
+/// How often the last look at a login is tried while the database is away, about a minute long: what its sandbox
+/// has is lost with it.
+const SETTLED_AT_MOST: usize = 9;
+/// How long a tool that is ended may be at refreshing its login: a request, and the quiet after it.
+const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 /// How often a login is looked at, at most.
 const OFTEN: Duration = Duration::from_secs(1);
 /// How long the provider may take in all to say whose login it is.
@@ -61,30 +67,65 @@ pub(super) fn needed(provider: &dyn Provider, opened: &Opened, run: &Run) -> Opt
     Some(lease::needed(login.fresh_until, early_ms, run.timeout_s, time::now_ms()))
 }
 
-/// Takes over what the tool makes of its login while it runs, for as long as it is polled. A run that has no login
-/// alone has nothing to tell.
-pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) -> Infallible {
-    if has_it_alone(inner, run).await {
-        let rule = |file: &crate::providers::login::LoginFile| WatchRule {
-            rule: file.name.into(),
-            path: format!("{HOME}/{}", file.path),
-            require: Vec::new(),
-            quiet_ms: QUIET_MS,
+/// Takes over what the tool makes of its login while it runs, until it is `over`. A run that has no login alone has
+/// nothing to tell.
+pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, over: &CancellationToken) {
+    if !has_it_alone(inner, run).await {
+        return;
+    }
+    let mut changes = match watched(provider, guest).await {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end");
+            return;
+        }
+    };
+    // A sandbox that tells of changes without end is not asked more often.
+    let mut often = tokio::time::interval(OFTEN);
+    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let changed = async {
+            often.tick().await;
+            changes.next().await
         };
-        match guest.watch(provider.sign_in().files().iter().map(rule).collect()).await {
-            Ok(mut changes) => {
-                // A sandbox that tells of changes without end is not asked more often.
-                let mut often = tokio::time::interval(OFTEN);
-                often.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                while let Ok(Some(_)) = changes.next().await {
-                    often.tick().await;
-                    settle(inner, run, provider, guest, When::Meanwhile).await;
-                }
-            }
-            Err(error) => tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end"),
+        // What is begun is brought to its end: it is on record.
+        match over.run_until_cancelled(changed).await {
+            Some(Ok(Some(_))) => settle(inner, run, provider, guest, When::Meanwhile).await,
+            Some(Ok(None) | Err(_)) | None => return,
         }
     }
-    std::future::pending().await
+}
+
+/// Gives a tool that is ended in the middle of its work the time to refresh its login, if it may be at that: the
+/// provider has used up the old one, and the new one is on its way.
+pub(super) async fn let_refresh(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) {
+    let early_ms = provider.sign_in().refreshes_early_ms();
+    let may_be_at_it = async || {
+        let lease = inner.store.lease_of(&run.id).await.ok().flatten()?;
+        let due = lease.fresh_until.is_some_and(|until| until - early_ms <= time::now_ms());
+        (lease.kind == Kind::Exclusive.as_str() && due).then_some(())
+    };
+    let refreshed = async {
+        may_be_at_it().await?;
+        let mut changes = watched(provider, guest).await.ok()?;
+        while let Ok(Some(_)) = changes.next().await {
+            settle(inner, run, provider, guest, When::Meanwhile).await;
+            may_be_at_it().await?;
+        }
+        Some(())
+    };
+    let _ended_or_not = tokio::time::timeout(REFRESHED_WITHIN, refreshed).await;
+}
+
+/// Changes of the tool's login files.
+async fn watched(provider: &dyn Provider, guest: &Guest) -> Result<Watch<WatchEvent>, GuestError> {
+    let rule = |file: &LoginFile| WatchRule {
+        rule: file.name.into(),
+        path: format!("{HOME}/{}", file.path),
+        require: Vec::new(),
+        quiet_ms: QUIET_MS,
+    };
+    guest.watch(provider.sign_in().files().iter().map(rule).collect()).await
 }
 
 /// Whether the run was lent a login that is over by now. Runs get leases for longer than they may take; only clocks
@@ -120,7 +161,11 @@ pub(super) enum When {
 
 /// Takes over what the tool has made of its login by now, if the run has it alone.
 pub(super) async fn settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, when: When) {
-    if let Err(error) = try_settle(inner, run, provider, guest, when).await {
+    let database_is_away = |error: &ConnectionError| matches!(error, ConnectionError::Store(StoreError::Query(_)));
+    let settled = (|| try_settle(inner, run, provider, guest, when))
+        .retry(ExponentialBuilder::default().with_max_delay(Duration::from_secs(10)).with_max_times(SETTLED_AT_MOST))
+        .when(|error| when == When::AtTheEnd && database_is_away(error));
+    if let Err(error) = settled.await {
         tracing::error!(run = run.id, error = chain(&error), "a login could not be taken over");
     }
 }
@@ -133,7 +178,8 @@ async fn try_settle(
     when: When,
 ) -> Result<(), ConnectionError> {
     let Some(lease) = inner.store.lease_of(&run.id).await? else { return Ok(()) };
-    let opened = connections::open(&inner.store, &inner.vault, &run.user_id, &run.provider).await?;
+    // Also of one that was refused meanwhile: what the provider refuses is the old one.
+    let opened = connections::open_refused(&inner.store, &inner.vault, &run.user_id, &run.provider).await?;
     let Opened { credential: Credential::Login(before), connection } = opened else { return Ok(()) };
     if lease.kind == Kind::Shared.as_str() || lease.version != connection.version {
         // Somebody has connected anew meanwhile: this run's login is no longer the one that is kept.
@@ -146,12 +192,12 @@ async fn try_settle(
             tracing::warn!(run = run.id, error = chain(&error), "the login could not be read back");
             return Ok(());
         }
-        Err(Unread::Refused(why)) => return refuse(inner, run, &connection, &why).await,
+        Err(Unread::Refused(why)) => return refuse(inner, run, &connection, &why, when).await,
     };
     match change(&before, after) {
         Change::Same => Ok(()),
-        Change::Dead => refuse(inner, run, &connection, "the provider refused to refresh it").await,
-        Change::Refused(why) => refuse(inner, run, &connection, &why.to_string()).await,
+        Change::Dead => refuse(inner, run, &connection, "the provider refused to refresh it", when).await,
+        Change::Refused(why) => refuse(inner, run, &connection, &why.to_string(), when).await,
         Change::Refreshed(login) => refreshed(inner, run, provider, (&connection, &before), login, when).await,
     }
 }
@@ -178,20 +224,15 @@ async fn refreshed(
     let account = match proof {
         Ok(Ok(proof)) => proof.account,
         Ok(Err(failure)) if failure.code == Code::NeedsReconnect => {
-            return refuse(inner, run, connection, "the provider does not take its access token").await;
+            return refuse(inner, run, connection, "the provider does not take its access token", when).await;
         }
-        Ok(Err(_)) | Err(_) if when == When::Meanwhile => {
-            tracing::warn!(
-                run = run.id,
-                "the provider does not say whose the new login is; it is asked again at the end"
-            );
-            return Ok(());
+        Ok(Err(_)) | Err(_) => {
+            return refuse(inner, run, connection, "the provider did not say whose it is", when).await;
         }
-        Ok(Err(_)) | Err(_) => return refuse(inner, run, connection, "the provider did not say whose it is").await,
     };
     let known = connection.account_id.as_deref().unwrap_or(&before.account.id);
     if account.is_none_or(|account| account.id != known) {
-        return refuse(inner, run, connection, "it is the login of another account").await;
+        return refuse(inner, run, connection, "it is the login of another account", when).await;
     }
     let Credential::Login(login) = credential else { return Ok(()) };
     let deed = deed(run, connection);
@@ -213,8 +254,19 @@ async fn refreshed(
     Ok(())
 }
 
-/// Nothing of it is kept, and what is kept may be used up.
-async fn refuse(inner: &Inner, run: &Run, connection: &Connection, why: &str) -> Result<(), ConnectionError> {
+/// Nothing of it is kept, and what is kept may be used up. While the tool runs this is no last word: a file may be half
+/// written and whole a moment later, and a provider out of reach may be asked again.
+async fn refuse(
+    inner: &Inner,
+    run: &Run,
+    connection: &Connection,
+    why: &str,
+    when: When,
+) -> Result<(), ConnectionError> {
+    if when == When::Meanwhile {
+        tracing::info!(run = run.id, why, "what a run makes of its login is not kept yet; it is judged at the end");
+        return Ok(());
+    }
     tracing::warn!(run = run.id, provider = run.provider, why, "what a run made of its login is not kept");
     let entry = audit::open(&inner.store, deed(run, connection).how(why)).await?;
     let failure = Failure::new(Code::NeedsReconnect, format!("run `{}` left a login that is not kept: {why}", run.id))

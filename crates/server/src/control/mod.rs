@@ -55,7 +55,10 @@ use polydev_sandbox::{
 use progress::Progress;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{sync::Notify, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -84,6 +87,8 @@ pub struct Inner {
     pool: Mutex<pool::Pool>,
     /// Nothing new is accepted or started.
     draining: CancellationToken,
+    /// A pass has looked at the world: what an earlier server left is taken over.
+    looked: AtomicBool,
     tasks: TaskTracker,
 }
 
@@ -140,6 +145,7 @@ impl Runs {
             live: Mutex::default(),
             pool: Mutex::default(),
             draining: CancellationToken::new(),
+            looked: AtomicBool::new(false),
             tasks: TaskTracker::new(),
         }))
     }
@@ -255,6 +261,12 @@ impl Runs {
     /// Takes no new work, gives what runs `grace`, ends the rest as interrupted, and destroys everything.
     pub async fn drain(&self, grace: Duration) {
         let inner = &self.0;
+        if !inner.looked.load(Ordering::Relaxed)
+            && let Err(error) = self.reconcile().await
+        {
+            // What an earlier server left is to be taken over before it is ended: a tool may have a login to give back.
+            tracing::error!(%error, "the first look at the world did not work; the next start will clean up");
+        }
         {
             // A pass that is under way starts its tasks under the same lock: they are waited for below, or never start.
             let _live = inner.live();

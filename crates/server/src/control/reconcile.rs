@@ -14,7 +14,7 @@ use crate::{
     store::{StoreError, runs::End},
 };
 use polydev_sandbox::{Sandbox, SandboxId, machine::State};
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::atomic::Ordering};
 use tokio_util::sync::CancellationToken;
 
 impl Runs {
@@ -46,6 +46,7 @@ impl Runs {
                 tracing::error!(?action, error = chain(&error), "it could not be done; the next pass tries again");
             }
         }
+        inner.looked.store(true, Ordering::Relaxed);
         // The rows are read first: a sandbox that gets one from here on is none of these.
         let standing = inner.store.standing_sandboxes().await?;
         let alive: HashSet<String> = observed

@@ -56,6 +56,9 @@ pub(super) const JOB: &str = "run";
 /// How often the end of a run is tried to be stored, about a minute long.
 const FINISHED_AT_MOST: usize = 9;
 
+/// How long an adopted run has at least: what its tool said in time, while no server ran, is to be read.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
 /// Where the task of a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
@@ -74,7 +77,9 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         Ok(Some(run)) => run,
         Ok(None) => return,
         Err(error) => {
-            return finish(inner, id, &End::Failed { error: fault(error) }).await;
+            // The next pass begins with it anew.
+            tracing::error!(run = id, error = chain(&error), "a run could not be read");
+            return;
         }
     };
     let mut said = match begin {
@@ -87,6 +92,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     let started = Instant::now();
     let ago_ms = run.started_at.filter(|_| begin == Begin::Adopted).map_or(0, |at| time::now_ms() - at);
     let left = Duration::from_secs(run.timeout_s as u64).saturating_sub(Duration::from_millis(ago_ms.max(0) as u64));
+    let left = if begin == Begin::Adopted { left.max(READ_WITHIN) } else { left };
     // A panic is a fault of ours at one tool's words: the run ends, its sandbox goes, the server stays.
     let answer = AssertUnwindSafe(answer(inner, &run, begin, &mut sandbox, &mut said)).catch_unwind();
     let result = tokio::select! {
@@ -106,8 +112,12 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     let result = cause::name(inner, &run, &sandbox, &said, result).await;
     if let (Some(provider), Some(guest), true) = (providers::by_name(&run.provider), sandbox.guest(), said.let_in) {
         // However it ended: the tool may have refreshed its login, and the old one is used up.
+        if is_cut_off(&result) {
+            login::let_refresh(inner, &run, provider, guest).await;
+        }
         login::settle(inner, &run, provider, guest, When::AtTheEnd).await;
     }
+    said.way_out = None;
     let end = match result {
         Ok(()) => End::Completed { text: std::mem::take(&mut said.text), usage: said.usage },
         Err(Stop::Failed(error)) => End::Failed {
@@ -156,6 +166,15 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     };
     let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(run = run.id, provider = run.provider, status, ?code, took_ms, sandbox = %sandbox.id(), "a run ended");
+}
+
+/// Whether the tool is ended in the middle of its work.
+fn is_cut_off(result: &Result<(), Stop>) -> bool {
+    match result {
+        Err(Stop::Stopped) => true,
+        Err(Stop::Failed(failure)) => matches!(failure.code, Code::Timeout | Code::Stalled),
+        Ok(()) | Err(Stop::NotBegun(_)) => false,
+    }
 }
 
 /// Whether what the run made is kept: unless it was stopped from outside, and has to be over soon.
@@ -238,6 +257,8 @@ pub(super) struct Said {
     pub(super) version: Option<i64>,
     /// Its home has all that lets it in: from here on the tool may change it.
     pub(super) let_in: bool,
+    /// Its way out, for as long as its tool may need it.
+    pub(super) way_out: Option<Attached>,
     /// What its way out has seen.
     pub(super) traffic: Option<Traffic>,
     /// That this server took the run over from another, until it is seen that the tool has got over that.
@@ -333,7 +354,7 @@ async fn fresh(
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
     (said.version, said.secrets) = (Some(version), Some(secrets.clone()));
-    let way_out = out(inner, run, invocation.hosts, &guest, said);
+    let traffic = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     said.let_in = true;
     prepare::exec(inner, &guest, &hello, &invocation).await?;
@@ -342,7 +363,7 @@ async fn fresh(
     begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
     inner.started(&run.id);
     let (connection, alone, words) = (Some(version), alone(inner, run, provider).await, Words::default());
-    let tool = Tool { guest, way_out, dialogue, say: &say, stdout: 0, connection, secrets, alone, words };
+    let tool = Tool { guest, traffic, dialogue, say: &say, stdout: 0, connection, secrets, alone, words };
     heard(inner, run, provider, tool, said).await
 }
 
@@ -361,20 +382,23 @@ async fn adopted(
     said.let_in = true;
     let adopted = Some(Adopted { printed: job.written.stdout, worked: false });
     *said = Said { adopted, let_in: true, ..progress::heard(inner, &run.id).await.map_err(fault)? };
-    let Entry { invocation, version, secrets } = prepare::invocation(inner, run, provider, prompt).await?;
+    let progress = inner.store.progress(&run.id).await.map_err(fault)?;
+    let entry = prepare::invocation(inner, run, provider, prompt).await;
+    if let Some(Progress { outcome: Some(outcome), connection, .. }) = progress {
+        // The tool had said its last; only the end was not stored.
+        (said.version, said.adopted) = (connection, None);
+        said.secrets = entry.ok().map(|entry| entry.secrets);
+        return Ok(outcome);
+    }
+    let Entry { invocation, version, secrets } = entry?;
     said.secrets = Some(secrets.clone());
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
-    let way_out = out(inner, run, invocation.hosts, &guest, said);
-    let (stdout, connection, words) = match inner.store.progress(&run.id).await.map_err(fault)? {
+    let traffic = out(inner, run, invocation.hosts, &guest, said);
+    let (stdout, connection, words) = match progress {
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
             (0, Some(version), Words::default())
-        }
-        Some(Progress { outcome: Some(outcome), connection, .. }) => {
-            // The tool had said its last; only the end was not stored.
-            (said.version, said.adopted) = (connection, None);
-            return Ok(outcome);
         }
         Some(progress) => {
             dialogue.restore(progress.dialogue).map_err(fault)?;
@@ -386,7 +410,7 @@ async fn adopted(
     said.version = connection;
     tracing::info!(run = run.id, sandbox = %guest.id(), stdout, "a run of an earlier server goes on");
     let alone = alone(inner, run, provider).await;
-    let tool = Tool { guest, way_out, dialogue, say: &say, stdout, connection, secrets, alone, words };
+    let tool = Tool { guest, traffic, dialogue, say: &say, stdout, connection, secrets, alone, words };
     heard(inner, run, provider, tool, said).await
 }
 
@@ -403,12 +427,12 @@ async fn heard(
     tool: Tool<'_>,
     said: &mut Said,
 ) -> Result<Outcome, Stop> {
-    let guest = tool.guest.clone();
-    tokio::select! {
-        biased;
-        outcome = converse(inner, run, tool, said) => outcome,
-        never = login::watch(inner, run, provider, &guest) => match never {},
-    }
+    let (guest, over) = (tool.guest.clone(), CancellationToken::new());
+    let converse = async {
+        let _over = over.clone().drop_guard();
+        converse(inner, run, tool, said).await
+    };
+    tokio::join!(converse, login::watch(inner, run, provider, &guest, &over)).0
 }
 
 /// The tool runs: from here on the run cannot be put back.
@@ -436,12 +460,13 @@ async fn begun(
     Ok(())
 }
 
-/// A run's way out.
-fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, said: &mut Said) -> Attached {
+/// Opens a run's way out: what it sees.
+fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, said: &mut Said) -> Traffic {
     let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(hosts) };
     let way_out = inner.ways.gateway.attach(access, prepare::dial(guest));
-    said.traffic = Some(way_out.traffic());
-    way_out
+    let traffic = way_out.traffic();
+    (said.way_out, said.traffic) = (Some(way_out), Some(traffic.clone()));
+    traffic
 }
 
 /// The agent no longer answers as it must: the sandbox has ended, or is out of order.

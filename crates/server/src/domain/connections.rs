@@ -228,6 +228,25 @@ pub async fn list(store: &Store, user_id: &str) -> Result<Vec<Connection>, Conne
 /// # Errors
 /// There is none, the provider no longer accepts it, or the vault cannot open it.
 pub async fn open(store: &Store, vault: &Vault, user_id: &str, provider: &str) -> Result<Opened, ConnectionError> {
+    let opened = open_refused(store, vault, user_id, provider).await;
+    match opened {
+        Ok(Opened { connection: Connection { status: Status::NeedsReconnect, error, .. }, .. }) => {
+            Err(ConnectionError::NeedsReconnect { provider: provider.to_owned(), error: error.map(Box::new) })
+        }
+        opened => opened,
+    }
+}
+
+/// The same, of one that the provider no longer accepts too: a run that was let in before may have a newer one.
+///
+/// # Errors
+/// There is none, or the vault cannot open it.
+pub async fn open_refused(
+    store: &Store,
+    vault: &Vault,
+    user_id: &str,
+    provider: &str,
+) -> Result<Opened, ConnectionError> {
     let not_connected = || ConnectionError::NotConnected(provider.to_owned());
     let mut row = rows::get(store, user_id, provider).await?.ok_or_else(not_connected)?;
     let mut sealed = vault.unseal(&binding(&row), &row.encrypted_data);
@@ -237,13 +256,8 @@ pub async fn open(store: &Store, vault: &Vault, user_id: &str, provider: &str) -
         sealed = vault.unseal(&binding(&row), &row.encrypted_data);
     }
     let connection = connection(row)?;
-    match connection.status {
-        Status::Active | Status::Expiring => {}
-        Status::NeedsReconnect => {
-            let error = connection.error.map(Box::new);
-            return Err(ConnectionError::NeedsReconnect { provider: provider.to_owned(), error });
-        }
-        Status::Revoked => return Err(not_connected()),
+    if connection.status == Status::Revoked {
+        return Err(not_connected());
     }
     let unreadable = || ConnectionError::Unreadable(connection.id.clone());
     let payload: Payload = serde_json::from_slice(sealed?.expose_secret()).map_err(|_| unreadable())?;

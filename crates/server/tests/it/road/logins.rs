@@ -316,6 +316,59 @@ async fn a_lent_login_that_ended_says_nothing_of_the_login() {
     assert_eq!(connection(&server, "claude").await["status"], "active");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_new_is_kept_though_the_old_was_refused_and_half_a_file_is_waited_for() {
+    let (server, standin) = server("").await;
+    let ada = standin.account("ada");
+    let login = ada.login_files_for(Provider::Claude, Duration::from_secs(120));
+    assert_eq!(import(&server, "claude", login).await.0, 200);
+    let file = "~/.claude/.credentials.json";
+    let half = format!("use tool: sleep 3; cp {file} ~/k; printf '{{' > {file}; sleep 3; cp ~/k {file}; echo woken");
+    let body = json!({ "provider": "claude", "prompt": half });
+    let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
+    let path = format!("/runs/{}/events", run["id"].as_str().unwrap());
+    let mut stream = server.request(Method::GET, &path).send().await.unwrap();
+    let mut read = Vec::new();
+    while !text(&read).contains("tool.call") {
+        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
+    }
+    // The tool has its new tokens, and somebody finds that the old ones are refused before they are read back.
+    let refused = sqlx::query("UPDATE encrypted_credentials SET status = 'needs_reconnect'");
+    refused.execute(database(&server).await.write()).await.unwrap();
+    let events = server.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+    assert!(events.contains("run.completed") && events.contains("woken"), "{events}\n{}", server.log());
+    assert_eq!(connection(&server, "claude").await["status"], "active", "{}", server.log());
+    let all = self::run(&server, "claude", "What is 17*23?").await;
+    assert_eq!(answer(&all).trim(), "391", "the login lives: {all:?}");
+    assert_eq!((ada.refreshes(Provider::Claude), ada.refresh_reuses(Provider::Claude)), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cancelled_while_its_login_is_refreshed_brings_the_new_one_back() {
+    let (server, standin) = server("").await;
+    let ada = standin.account("ada");
+    for (name, provider) in ALL {
+        let before = ada.refreshes(provider);
+        assert_eq!(import(&server, name, ada.login_files_for(provider, Duration::from_secs(120))).await.0, 200);
+        let body = json!({ "provider": name, "prompt": "count to 20" });
+        let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
+        let path = format!("/runs/{}", run["id"].as_str().unwrap());
+        // The provider has used up the old one; the tool has hardly read its answer.
+        let mut often = tokio::time::interval(Duration::from_millis(1));
+        while ada.refreshes(provider) == before {
+            often.tick().await;
+        }
+        let cancelled = server.request(Method::POST, &format!("{path}/cancel")).send().await.unwrap();
+        assert!(cancelled.status() == 202, "{name}");
+        let events = server.request(Method::GET, &format!("{path}/events")).send().await.unwrap().text().await.unwrap();
+        assert!(events.contains("run.cancelled"), "{name}: {events}");
+        assert_eq!(connection(&server, name).await["status"], "active", "{name}: {}", server.log());
+        let all = self::run(&server, name, "What is 17*23?").await;
+        assert_eq!(answer(&all).trim(), "391", "{name}, the login lives: {all:?}");
+        assert_eq!((ada.refreshes(provider), ada.refresh_reuses(provider)), (before + 1, 0), "{name}");
+    }
+}
+
 /// The server's own database.
 async fn database(server: &Server) -> Store {
     Store::open(&sqlite_url(&server.data_dir().join("polydev.db"))).await.unwrap()
