@@ -59,8 +59,7 @@ impl FromRequestParts<App> for Caller {
             parts.extensions.get::<ConnectInfo<SocketAddr>>().copied().ok_or_else(|| fault("an address"))?;
         let RequestId(request_id) = parts.extensions.get::<RequestId>().cloned().ok_or_else(|| fault("an id"))?;
         let peer = peer.ip().to_canonical();
-        let proxied = app.hosts.behind_proxy() && peer.is_loopback();
-        let address = proxied.then(|| forwarded(&parts.headers)).flatten().unwrap_or(peer);
+        let address = app.hosts.is_proxy(peer).then(|| forwarded(&parts.headers)).flatten().unwrap_or(peer);
         let agent = parts.headers.get(header::USER_AGENT).map(|agent| {
             String::from_utf8_lossy(agent.as_bytes()).chars().filter(|c| !c.is_control()).take(AGENT_MAX).collect()
         });
@@ -68,8 +67,8 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-/// The address that the proxy before us has seen. It is believed where there must be one, because `public_url` is not
-/// on loopback, and only from this machine. A proxy appends what it sees: what stands before that, the client wrote.
+/// The address that the proxy before us has seen. It is believed of the proxies that the operator has named; where none
+/// is, only from this machine, and only where there must be one, because `public_url` is not on loopback. A proxy appends what it sees: what stands before that, the client wrote.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
     let address = last.parse::<IpAddr>().or_else(|_| last.parse::<SocketAddr>().map(|address| address.ip()));

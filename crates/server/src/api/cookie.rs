@@ -29,29 +29,31 @@ fn cookie(hosts: &Hosts, value: &str, max_age_s: i64) -> HeaderValue {
 /// The session's secret in a request. None where there are several: another host of the same domain can set one
 /// beside ours, and which of them the browser sends first is not ours to say.
 pub(super) fn read(headers: &HeaderMap) -> Option<&str> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut ours = pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value);
-    ours.next().filter(|_| ours.next().is_none())
+    // Bytes: what others have set beside it may be no text.
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let mut ours = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(NAME.as_bytes())?.strip_prefix(b"="));
+    ours.next().filter(|_| ours.next().is_none()).and_then(|value| std::str::from_utf8(value).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Hosts, clear, read, set};
-    use axum::http::{HeaderMap, header};
+    use axum::http::{HeaderMap, HeaderValue, header};
 
     #[test]
     fn one_cookie_is_read_and_two_are_not() {
         let of = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(header::COOKIE, value.parse().unwrap());
+                headers.append(header::COOKIE, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
             read(&headers).map(str::to_owned)
         };
         assert_eq!(of(&["a=b; polydev_session=pds_x;c=d"]), Some("pds_x".to_owned()));
         assert_eq!(of(&["a=b", "polydev_session=pds_x"]), Some("pds_x".to_owned()));
+        assert_eq!(of(&["name=Zoë; polydev_session=pds_x; ë"]), Some("pds_x".to_owned()));
         assert_eq!(of(&["polydev_session=pds_x; polydev_session=pds_y"]), None);
+        assert_eq!(of(&["polydev_session=pds_x; polydev_session=ë"]), None);
         assert_eq!(of(&["polydev_session=pds_x", "polydev_session=pds_x"]), None);
         assert_eq!(of(&["xpolydev_session=pds_x; polydev_session_=pds_y"]), None);
     }

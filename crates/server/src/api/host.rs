@@ -12,7 +12,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::net::SocketAddr;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
 use url::Url;
 
 /// What `Host` and `Origin` may say.
@@ -21,7 +22,18 @@ pub struct Hosts {
     allowed: Vec<(String, Option<u16>)>,
     origins: Vec<String>,
     secure: bool,
-    behind_proxy: bool,
+    proxies: Proxies,
+}
+
+/// Which peers are proxies, and are believed where a request comes from.
+#[derive(Debug)]
+enum Proxies {
+    /// None: people reach this server itself.
+    None,
+    /// Those on this machine.
+    Near,
+    /// These.
+    Named(Vec<IpNet>),
 }
 
 /// These are one when `public_url` is one of them.
@@ -42,7 +54,9 @@ impl Hosts {
             None => format!("{}://{host}", public_url.scheme()),
         };
         let origins = if loopback(&host) { LOOPBACK.map(own).to_vec() } else { vec![own(&host)] };
+        // Where people reach this server by another address than its own there is a proxy before it.
         let behind_proxy = !loopback(&host) && host.trim_matches(['[', ']']) != listen.ip().to_string();
+        let proxies = if behind_proxy { Proxies::Near } else { Proxies::None };
         // A client on the same machine, behind no proxy.
         if !listen.ip().is_unspecified() {
             let ip = match listen {
@@ -55,7 +69,13 @@ impl Hosts {
                 allowed.push((ip, Some(listen.port())));
             }
         }
-        Self { allowed, origins, secure: public_url.scheme() == "https", behind_proxy }
+        Self { allowed, origins, secure: public_url.scheme() == "https", proxies }
+    }
+
+    /// The same behind these proxies, if they were named.
+    #[must_use]
+    pub fn behind(self, proxies: Option<Vec<IpNet>>) -> Self {
+        Self { proxies: proxies.map_or(self.proxies, Proxies::Named), ..self }
     }
 
     /// Whether people reach this server by https.
@@ -63,9 +83,13 @@ impl Hosts {
         self.secure
     }
 
-    /// Whether people reach this server by another address than its own: then there is a proxy before it.
-    pub fn behind_proxy(&self) -> bool {
-        self.behind_proxy
+    /// Whether this peer is a proxy before this server, which tells where requests come from.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        match &self.proxies {
+            Proxies::None => false,
+            Proxies::Near => peer.is_loopback(),
+            Proxies::Named(nets) => nets.iter().any(|net| net.contains(&peer)),
+        }
     }
 
     /// Whether this `Origin` is our own.
@@ -162,10 +186,12 @@ mod tests {
         {
             assert!(!local.is_own_origin(bad), "{bad}");
         }
-        assert!(!local.secure() && !local.behind_proxy());
+        let (near, far_off) = ("127.0.0.1".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        assert!(!local.secure() && !local.is_proxy(near));
 
         let far = of("https://Polydev.example", "127.0.0.1:4000");
-        assert!(far.is_own_origin("https://polydev.example") && far.secure() && far.behind_proxy());
+        assert!(far.is_own_origin("https://polydev.example") && far.secure() && far.is_proxy(near));
+        assert!(!far.is_proxy(far_off));
         for bad in [
             "http://polydev.example",
             "https://polydev.example:4000",
@@ -174,7 +200,9 @@ mod tests {
         ] {
             assert!(!far.is_own_origin(bad), "{bad}");
         }
-        assert!(!of("http://192.0.2.1:4000", "192.0.2.1:4000").behind_proxy());
-        assert!(!of("http://[2001:db8::1]:4000", "[2001:db8::1]:4000").behind_proxy());
+        let far = far.behind(Some(vec!["192.0.2.0/24".parse().unwrap()]));
+        assert!(far.is_proxy(far_off) && !far.is_proxy(near));
+        assert!(!of("http://192.0.2.1:4000", "192.0.2.1:4000").is_proxy(near));
+        assert!(!of("http://[2001:db8::1]:4000", "[2001:db8::1]:4000").is_proxy(near));
     }
 }

@@ -19,7 +19,12 @@ use super::{
     runs::wants_events,
 };
 use crate::{
-    domain::{failure::Code, idempotency::Claim, people::Scope, time},
+    domain::{
+        failure::Code,
+        idempotency::Claim,
+        people::{Principal, Scope},
+        time,
+    },
     store::idempotency::Answer,
 };
 use axum::{
@@ -85,6 +90,10 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
     let Some(needed) = needed else { return Ok(next.run(request).await) };
     let (mut parts, body) = request.into_parts();
     let who = Auth::from_request_parts(&mut parts, &app).await?.require(needed)?;
+    if !may_be_told(&who, parts.uri.path()) {
+        parts.extensions.insert(who);
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    }
     let key = key(&parts.headers)?;
     let (request_hash, body) = read(&parts.uri, body).await?;
     let endpoint = format!("{} {}", parts.method, parts.uri.path());
@@ -114,6 +123,12 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// Whether this person may be told, with what they have shown, all that may be kept of an answer. A run that is
+/// cancelled is shown whole to keys that may read it: another is answered anew each time.
+fn may_be_told(who: &Principal, path: &str) -> bool {
+    !path.ends_with("/cancel") || who.may(Scope::RunsRead)
 }
 
 /// The key, if it is one.

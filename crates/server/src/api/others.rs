@@ -63,9 +63,9 @@ pub(super) async fn sandbox(app: &App, who: &Principal, id: &str) -> ApiResult<S
     if who.may(Scope::Admin) { sandboxes::find(app, id).await } else { sandboxes::own(app, who, id).await }
 }
 
-/// A run as this person may see it.
+/// A run as this person may see it with what they have shown.
 pub(super) fn run_view(who: &Principal, run: Run) -> RunView {
-    if run.user_id == who.user_id { run.into() } else { run_seen(run) }
+    if run.user_id == who.user_id && who.may(Scope::RunsRead) { run.into() } else { run_seen(run) }
 }
 
 /// A run as everybody may see it who may see that it is there.

@@ -4,7 +4,7 @@ use super::{
     App,
     caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
-    extract::{Auth, Body, Path, Query},
+    extract::{Auth, Body, Path, Query, turned_away},
     follow::Follow,
     idempotency::{NotKept, Repeat},
     others,
@@ -18,7 +18,7 @@ use crate::{
         failure::{Code, Failure},
         id,
         idempotency::Claim,
-        people::{Principal, Scope},
+        people::{PeopleError, Principal, Scope},
         run::{Run, Status, Wish, WorkFile},
         time,
     },
@@ -203,8 +203,11 @@ async fn create(
         return Ok((location, sse::response(&app, who, sse::run(Follow::new(&app, id, 0)))).into_response());
     }
     if query.wait {
-        // Over or not, the answer shows the run as it is then.
-        let _ = tokio::time::timeout(WAIT, app.runs.ended(&id)).await;
+        tokio::select! {
+            // Over or not, the answer shows the run as it is then.
+            _ = tokio::time::timeout(WAIT, app.runs.ended(&id)) => {}
+            () = turned_away(app.clone(), who.clone()) => return Err(PeopleError::Over.into()),
+        }
     }
     let run = own(&app, &who, &id).await?;
     let status = if query.wait && run.status.is_over() { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -394,7 +397,7 @@ async fn events(
 #[utoipa::path(
     post, path = "/runs/{id}/cancel", tag = "runs", params(("id" = String, Path, description = "The run's id")),
     responses(
-        (status = 202, description = "It will be cancelled", body = RunView),
+        (status = 202, description = "It will be cancelled; without its words where the key lacks `runs:read`", body = RunView),
         (status = 401, description = "No valid key", body = ErrorBody),
         (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
         (status = 404, description = "No such run, or another person's", body = ErrorBody),

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     control::Disk,
     domain::{
-        people::Role,
+        people::Scope,
         time,
         vault::{self, Keys},
     },
@@ -39,11 +39,11 @@ pub struct ServerStatus {
     pub runs: UnderWay,
     /// One's own sandboxes that stand.
     pub sandboxes: i64,
-    /// The same of everybody together. Null for those who are no administrators.
+    /// The same of everybody together. Null without the scope `admin`.
     pub everybody: Option<Everybody>,
-    /// The disk. Null for those who are no administrators.
+    /// The disk. Null without the scope `admin`.
     pub disk: Option<DiskUse>,
-    /// The master key. Null for those who are no administrators.
+    /// The master key. Null without the scope `admin`.
     pub vault: Option<VaultUse>,
 }
 
@@ -116,8 +116,8 @@ impl From<Disk> for DiskUse {
 
 /// What this server is, and what it works on.
 ///
-/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers, the disk and the master key too,
-/// whatever scopes their key has.
+/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers, the disk and the master key
+/// too, if their key has the scope `admin`.
 #[utoipa::path(
     get, path = "/status", tag = "health",
     responses(
@@ -128,14 +128,13 @@ impl From<Disk> for DiskUse {
 async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<ServerStatus>> {
     let who = auth.any();
     let (runs, sandboxes) = count(&app, Some(&who.user_id)).await?;
-    let (everybody, disk, vault) = match who.role {
-        Role::Member => (None, None, None),
-        Role::Admin => {
-            let (runs, sandboxes) = count(&app, None).await?;
-            let disk = app.runs.disk().await.map_err(ApiError::internal)?;
-            let keys = vault::keys(&app.store).await?;
-            (Some(Everybody { runs, sandboxes }), Some(disk.into()), Some(VaultUse::of(&keys, &app.vault.keys())))
-        }
+    let (everybody, disk, vault) = if who.may(Scope::Admin) {
+        let (runs, sandboxes) = count(&app, None).await?;
+        let disk = app.runs.disk().await.map_err(ApiError::internal)?;
+        let keys = vault::keys(&app.store).await?;
+        (Some(Everybody { runs, sandboxes }), Some(disk.into()), Some(VaultUse::of(&keys, &app.vault.keys())))
+    } else {
+        (None, None, None)
     };
     Ok(Json(ServerStatus {
         version: env!("CARGO_PKG_VERSION").into(),

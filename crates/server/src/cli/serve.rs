@@ -5,7 +5,11 @@ use crate::{
     api::{self, App, Hosts, listener},
     app,
     config::{Config, LogFormat},
-    domain::{audit::Audit, people::Limits, time, vault},
+    domain::{
+        audit::Audit,
+        people::{self, Limits},
+        time, vault,
+    },
 };
 use clap::Args;
 use std::{net::SocketAddr, sync::Arc};
@@ -30,6 +34,14 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let parts = app::parts(&config).await?;
     let (listener, address) = listen(&config).await?;
     let public_url = config.server.public_url(address);
+    if !address.ip().is_loopback() && public_url.scheme() == "https" && config.server.trusted_proxies.is_none() {
+        tracing::warn!(
+            "a proxy on another machine or in a container is not believed where people come from, and all of them count \
+             as one: name its address in `server.trusted_proxies`, or listen on 127.0.0.1 if it is on this machine"
+        );
+    }
+    let sign_ins = Limits::default();
+    people::know_addresses(&parts.store, &sign_ins, time::now_ms()).await.map_err(CliError::from_chain)?;
     let setup = app::setup(&config, &parts.store, &public_url).await?;
     let audit = Audit::new(parts.store.clone());
     let router = api::router(App {
@@ -38,10 +50,10 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         runs: parts.runs.clone(),
         started_at: time::now_ms(),
         outside: parts.outside,
-        hosts: Arc::new(Hosts::new(&public_url, address)),
+        hosts: Arc::new(Hosts::new(&public_url, address).behind(config.server.trusted_proxies.clone())),
         audit: audit.clone(),
         setup: Arc::new(setup),
-        sign_ins: Limits::default(),
+        sign_ins,
         revoked: watch::Sender::new(()),
         under_way: api::idempotency::UnderWay::default(),
     });

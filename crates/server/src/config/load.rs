@@ -5,6 +5,7 @@ use super::{
     Runs, Sandbox, Server, Store, Vault, settings::Settings,
 };
 use crate::{providers::PROVIDERS, vault::KeySource};
+use ipnet::IpNet;
 use polydev_sandbox::{
     driver::{Cpus, Limits},
     egress::{HostRule, UpstreamProxy},
@@ -12,7 +13,7 @@ use polydev_sandbox::{
 use secrecy::ExposeSecret;
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
@@ -131,6 +132,7 @@ fn server(from: &mut Settings, env: &Env) -> Server {
     let data_dir = from.path("server.data_dir").unwrap_or_else(|| default_data_dir(env));
     let drain = seconds(from, "server.drain_s", 20, 0..=DAY_S);
     let insecure = from.boolean("server.insecure", false);
+    let trusted_proxies = proxies(from, "server.trusted_proxies");
 
     let beyond_loopback = listen.is_some_and(|address| !address.ip().is_loopback());
     let https = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
@@ -142,7 +144,23 @@ fn server(from: &mut Settings, env: &Env) -> Server {
              or set `server.insecure = true` if the network is yours alone",
         );
     }
-    Server { listen: listen.unwrap_or(LISTEN), public_url, data_dir, drain, insecure }
+    Server { listen: listen.unwrap_or(LISTEN), public_url, data_dir, drain, insecure, trusted_proxies }
+}
+
+/// Networks and addresses; none where nothing was said, which is not an empty list.
+fn proxies(from: &mut Settings, key: &str) -> Option<Vec<IpNet>> {
+    let is_given = from.is_given(key);
+    let mut proxies = Vec::new();
+    for text in from.list(key) {
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(net) if net.prefix_len() > 0 => proxies.push(net),
+            Ok(_) => {
+                from.problem(key, format!("`{text}` is everybody, and anybody could say that they come from anywhere"))
+            }
+            Err(_) => from.problem(key, format!("`{text}` is no network, such as `172.16.0.0/12`, and no address")),
+        }
+    }
+    is_given.then_some(proxies)
 }
 
 fn public_url(text: &str) -> Result<Url, &'static str> {

@@ -16,6 +16,7 @@ mod settings;
 pub use problem::{Problem, Problems};
 
 use crate::vault::KeySource;
+use ipnet::IpNet;
 use polydev_sandbox::driver::Limits;
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -112,6 +113,8 @@ pub struct Server {
     pub drain: Duration,
     /// Listening beyond loopback without TLS is meant.
     pub insecure: bool,
+    /// The proxies that are believed where a request comes from, if they were named; else such as are on this machine.
+    pub trusted_proxies: Option<Vec<IpNet>>,
 }
 
 impl Server {

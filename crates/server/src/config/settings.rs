@@ -64,6 +64,11 @@ impl Settings {
         self.problem(key, message);
     }
 
+    /// Whether a key was said and not yet read.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.given.contains_key(key)
+    }
+
     fn take(&mut self, key: &str) -> Option<Given> {
         self.known.push(key.to_owned());
         self.given.remove(key)

@@ -141,6 +141,27 @@ pub async fn list_live(
     Ok(query.bind(when.now).bind(when.used_after).fetch_all(store.read()).await?)
 }
 
+/// Of the tokens of this kind that count, the newest first: whose email, from which address it was last used, and when
+/// it ends.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn addresses(
+    store: &Store,
+    kind: &str,
+    when: When,
+    limit: i64,
+) -> Result<Vec<(String, String, Option<i64>)>, StoreError> {
+    let select = "SELECT users.email, tokens.address, tokens.expires_at
+                  FROM tokens JOIN users ON users.id = tokens.user_id
+                  WHERE tokens.kind = $1 AND tokens.address IS NOT NULL AND tokens.revoked_at IS NULL
+                    AND (tokens.expires_at IS NULL OR tokens.expires_at > $2)
+                    AND COALESCE(tokens.last_used_at, tokens.created_at) > $3 AND users.disabled_at IS NULL
+                  ORDER BY tokens.created_at DESC LIMIT $4";
+    let select = sqlx::query_as(select).bind(kind).bind(when.now).bind(when.used_after).bind(limit);
+    Ok(select.fetch_all(store.read()).await?)
+}
+
 /// The token of this hash, if it counts, is not revoked, and its user is not disabled.
 ///
 /// # Errors

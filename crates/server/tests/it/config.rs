@@ -44,6 +44,7 @@ fn nothing_said_means_the_defaults() {
     assert_eq!(server.public_url("0.0.0.0:81".parse().unwrap()).as_str(), "http://127.0.0.1:81/");
     assert_eq!(server.data_dir, Path::new("/data/polydev"));
     assert_eq!((server.drain, server.insecure), (Duration::from_secs(20), false));
+    assert_eq!(server.trusted_proxies, None);
     assert_eq!((config.log.level, config.log.format), (LogLevel::Info, None));
     assert_eq!(config.store.url.expose_secret(), "sqlite:///data/polydev/polydev.db");
     assert!(matches!(&config.vault.key, KeySource::File(path) if path == Path::new("/data/polydev/master.key")));
@@ -70,6 +71,7 @@ public_url = "https://polydev.example.com"
 data_dir = "/srv/polydev"
 drain_s = 0
 insecure = true
+trusted_proxies = ["172.16.0.0/12", "2001:db8::1"]
 [log]
 level = "debug"
 format = "json"
@@ -133,7 +135,7 @@ fn every_key_can_be_said_by_a_variable() {
             }
         }
     }
-    assert_eq!(vars.len(), 34);
+    assert_eq!(vars.len(), 35);
     let vars: Vec<_> = vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     check_everything(&Home::new("").load(&vars).unwrap());
 }
@@ -143,6 +145,8 @@ fn check_everything(config: &Config) {
     assert_eq!(config.server.public_url(config.server.listen).as_str(), "https://polydev.example.com/");
     assert_eq!(config.server.data_dir, Path::new("/srv/polydev"));
     assert_eq!((config.server.drain, config.server.insecure), (Duration::ZERO, true));
+    let proxies = config.server.trusted_proxies.as_ref().unwrap();
+    assert_eq!(proxies.iter().map(ToString::to_string).collect::<Vec<_>>(), ["172.16.0.0/12", "2001:db8::1/128"]);
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, Some(LogFormat::Json)));
     assert_eq!(config.store.url.expose_secret(), "postgres://polydev:secret@db/polydev");
     assert!(matches!(&config.vault.key, KeySource::File(path) if path == Path::new("/srv/master.key")));
@@ -330,4 +334,15 @@ fn what_is_not_said_about_the_data_directory_follows_xdg() {
     let home = if root { "/var/lib/polydev" } else { "/home/ann/.local/share/polydev" };
     assert_eq!(data_dir(&[("HOME", "/home/ann")]), Path::new(home));
     assert_eq!(data_dir(&[]), Path::new("/var/lib/polydev"));
+}
+
+#[test]
+fn a_proxy_that_is_believed_is_somebody_in_particular() {
+    let of = |list: &str| Home::new(&format!("server.trusted_proxies = {list}"));
+    assert_eq!(of("[]").load(&[]).unwrap().server.trusted_proxies, Some(Vec::new()));
+    let problems = of(r#"["proxy", "10.0.0.0/33", "0.0.0.0/0", "::/0", "10.0.0.1"]"#).problems(&[]);
+    for text in ["`proxy` is no network", "`10.0.0.0/33` is no", "`0.0.0.0/0` is everybody", "`::/0` is everybody"] {
+        assert!(problems.contains(text), "{text}: {problems}");
+    }
+    assert!(!problems.contains("`10.0.0.1`"), "{problems}");
 }

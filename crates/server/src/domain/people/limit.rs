@@ -13,7 +13,7 @@
 //! is IPv4, or the first 64 bits of IPv6.
 //!
 //! An email counts whether there is such an account or not: the limit does not tell. All this is in memory, of
-//! bounded size, and begins anew with the server.
+//! bounded size, and begins anew with the server, which then knows the addresses that sessions are used from.
 
 use super::PeopleError;
 use sha2::{Digest, Sha256};
@@ -123,7 +123,9 @@ impl Limits {
 
     /// Makes the address theirs until this time, Unix milliseconds: somebody has signed in from it.
     pub fn know(&self, email: &str, address: IpAddr, until: i64, now: i64) {
-        of_mut(&mut self.counts(), Of::Pair(account(email), net(address)), now).known_until = until;
+        let mut counts = self.counts();
+        let count = of_mut(&mut counts, Of::Pair(account(email), net(address)), now);
+        count.known_until = count.known_until.max(until);
     }
 
     /// Counts a failure of all these, unless one of them is to wait.

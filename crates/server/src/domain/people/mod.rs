@@ -17,7 +17,7 @@ pub use password::Room;
 pub use principal::{Principal, Scope, TokenKind, UnknownScope};
 pub use sessions::{
     IDLE_MS, KEPT_MS, LIFETIME_MS, Place, SESSION_PREFIX, Session, authenticate_session, begin_session, end_session,
-    forget_sessions, own_session, sessions,
+    forget_sessions, know_addresses, own_session, sessions,
 };
 
 use super::{id, time};

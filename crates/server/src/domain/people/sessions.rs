@@ -4,7 +4,7 @@
 //! do, so it ends by itself: [`IDLE_MS`] after its last use, and [`LIFETIME_MS`] after it was begun.
 
 use super::{
-    PeopleError, Principal, Role, Scope, TokenKind, User,
+    Limits, PeopleError, Principal, Role, Scope, TokenKind, User,
     keys::{NOTE_USE_EVERY_MS, hint, note_use, shown},
 };
 use crate::{
@@ -29,6 +29,8 @@ pub const IDLE_MS: i64 = 7 * DAY_MS;
 pub const LIFETIME_MS: i64 = 30 * DAY_MS;
 /// How long a session that is over is kept, so that the record of what was done can be read by it: 30 days more.
 pub const KEPT_MS: i64 = 30 * DAY_MS;
+/// Of how many sessions the addresses are known when the server starts: a third of what is counted of failures.
+const KNOWN_AT_START: i64 = 10_000;
 const KIND: &str = TokenKind::Session.as_str();
 
 /// A session, without its secret. Times are Unix milliseconds.
@@ -177,6 +179,20 @@ pub async fn end_session(store: &Store, id: &str) -> Result<(), PeopleError> {
 /// The database.
 pub async fn forget_sessions(store: &Store, now: i64) -> Result<u64, StoreError> {
     rows::purge(store, KIND, now - KEPT_MS).await
+}
+
+/// Makes the addresses that sessions are used from at the time `now` (Unix milliseconds) their people's: those that have
+/// signed in lately are not in the queue of who attacks them when the server starts anew.
+///
+/// # Errors
+/// The database.
+pub async fn know_addresses(store: &Store, limits: &Limits, now: i64) -> Result<(), StoreError> {
+    for (email, address, expires_at) in rows::addresses(store, KIND, living(now), KNOWN_AT_START).await? {
+        if let Ok(address) = address.parse() {
+            limits.know(&email, address, expires_at.unwrap_or(now + LIFETIME_MS), now);
+        }
+    }
+    Ok(())
 }
 
 fn living(now: i64) -> When {

@@ -1,6 +1,6 @@
 //! Every door of the document is looked at: what is not open asks who comes, from which page, and with which right.
 
-use super::{Browser, key, with_admin};
+use super::{Browser, json_of, key, refused, with_admin};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -86,4 +86,49 @@ async fn a_key_opens_what_its_scopes_say() {
         assert_eq!(status(&logins).await == 403, !mine, "{method} {path}");
         assert_eq!(status(&all_but_admin).await == 403, admins.contains(&first.as_str()), "{method} {path}");
     }
+}
+
+/// Begins a run that does not end: its id.
+async fn hanging(browser: &Browser) -> String {
+    let put = browser.request(Method::PUT, "/connections/claude").json(&json!({ "api_key": "sk-ant-standin-test" }));
+    json_of(put.send().await.unwrap(), 200).await;
+    let run = browser.post("/runs", json!({ "provider": "claude", "prompt": "[fault:stall] canary" })).await;
+    json_of(run, 202).await["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_a_run_may_cancel_it_and_is_not_told_of_it() {
+    let (server, _standin, browser) = with_admin().await;
+    let (_, reader) = key(&browser, &["runs:read", "runs:write"]).await;
+    let (_, writer) = key(&browser, &["runs:write"]).await;
+    let cancel = async |key: &str, run: &str| {
+        let cancel = server.request_as(key, Method::POST, &format!("/runs/{run}/cancel"));
+        let answer = cancel.header("idempotency-key", "one").send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let first = hanging(&browser).await;
+    let (status, told) = cancel(&writer, &first).await;
+    assert!(status == 202 && told.contains(&first) && !told.contains("canary"), "{told}");
+
+    // What was kept for a key that may read is not repeated to one that may not.
+    let second = hanging(&browser).await;
+    let (status, told) = cancel(&reader, &second).await;
+    assert!(status == 202 && told.contains("canary"), "{told}");
+    let (_, told) = cancel(&writer, &second).await;
+    assert!(!told.contains("canary"), "{told}");
+    assert_eq!(cancel(&reader, &second).await.0, 202, "it is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_run_is_sent_away_when_their_key_is_ended() {
+    let (server, _standin, browser) = with_admin().await;
+    hanging(&browser).await;
+    let (id, token) = key(&browser, &["runs:read", "runs:write"]).await;
+    let body = json!({ "provider": "claude", "prompt": "[fault:stall] canary" });
+    let waiting = tokio::spawn(server.request_as(&token, Method::POST, "/runs?wait=true").json(&body).send());
+    while browser.get("/runs").await["items"].as_array().unwrap().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(browser.delete(&format!("/keys/{id}")).await, 204);
+    refused(waiting.await.unwrap().unwrap(), 401, "unauthenticated").await;
 }

@@ -4,6 +4,7 @@ mod admins;
 mod doors;
 mod limits;
 mod origin;
+mod proxies;
 mod races;
 mod rows;
 mod secrets;

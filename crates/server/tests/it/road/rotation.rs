@@ -183,6 +183,7 @@ async fn the_wrong_key_is_named_and_nothing_is_made_in_its_place() {
         };
         let fine = doctor(&server)["vault"].clone();
         assert_eq!((&fine["available"], &fine["keys"]), (&json!(true), &json!([id])), "{fine}");
+        server.key = server.whole_key("one@example.com");
         let status: Value = serde_json::from_slice(&server.polydev(&["status", "--output", "json"]).stdout).unwrap();
         assert_eq!(status["server"]["vault"], json!({ "key_id": id, "next_key_id": null, "unopened": 0 }));
         assert_eq!(server.stop(), Some(0));

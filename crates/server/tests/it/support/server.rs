@@ -187,6 +187,17 @@ impl Server {
         text(&key.stdout).trim().to_owned()
     }
 
+    /// Makes a key with every scope for a person who is an admin.
+    pub(crate) fn whole_key(&self, email: &str) -> String {
+        let mut args = vec!["key", "create", "--user", email];
+        for scope in ["runs:read", "runs:write", "connections", "logins", "admin"] {
+            args.extend(["--scope", scope]);
+        }
+        let key = self.polydev(&args);
+        assert!(key.status.success(), "{}", text(&key.stderr));
+        text(&key.stdout).trim().to_owned()
+    }
+
     /// Connects a provider with a key that the stand-in takes.
     pub(crate) fn connect(&self, provider: &str) {
         let out = self.polydev_with(&["connect", provider, "--api-key-stdin"], &format!("{}\n", good_key(provider)));
