@@ -9,6 +9,7 @@ use super::{
 use crate::domain::{
     failure::Code,
     people::Scope,
+    time,
     usage::{self, Day},
 };
 use axum::{Json, extract::State};
@@ -88,11 +89,11 @@ async fn list(State(app): State<App>, auth: Auth, Query(query): Query<UsageQuery
     if !(1..=DAYS_MAX).contains(&days) {
         return Err(ApiError::new(Code::InvalidRequest, format!("`days` is not from 1 to {DAYS_MAX}")));
     }
-    let after = page.place(|text| text.split_once(' ').map(|(day, provider)| (day.to_owned(), provider.to_owned())))?;
+    let after = page.place(|text| {
+        let (day, provider) = text.split_once(' ')?;
+        time::day_start(day).map(|_| (day.to_owned(), provider.to_owned()))
+    })?;
     let limit = page.limit()?;
-    let place = |day: &Day| (day.day.clone(), day.provider.clone());
-    let rows = usage::usage(&app.store, &who.user_id, days).await?;
-    let rows = rows.into_iter().filter(|day| after.as_ref().is_none_or(|after| place(day) < *after));
-    let rows = rows.take(limit as usize + 1).collect();
+    let rows = usage::usage(&app.store, &who.user_id, days, after.as_ref(), limit as usize + 1).await?;
     Ok(Json(Page::of(rows, limit, |day: &Day| format!("{} {}", day.day, day.provider), UsageView::from)))
 }

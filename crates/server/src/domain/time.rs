@@ -24,6 +24,11 @@ pub fn midnight(ms: i64) -> i64 {
     ms.div_euclid(DAY_MS) * DAY_MS
 }
 
+/// The beginning of a day (UTC) as [`day`] writes it; none if it is no such day.
+pub fn day_start(day: &str) -> Option<i64> {
+    parse_rfc3339(&format!("{day}T00:00:00Z"))
+}
+
 /// What RFC 3339 says, in Unix milliseconds; none if it is no such time.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)

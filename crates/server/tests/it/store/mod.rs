@@ -7,6 +7,7 @@ mod outputs;
 mod retention;
 mod runs;
 mod sandboxes;
+mod usage;
 
 use crate::support::db;
 use polydev_server::store::{Store, StoreError, sqlite_file, sqlite_url};
