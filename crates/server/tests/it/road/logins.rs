@@ -247,6 +247,45 @@ async fn a_refreshed_login_outlives_the_server_and_its_run() {
     killed_when_the_login_is_refreshed(Then::Cancelled).await;
 }
 
+/// The same as [`ten_runs_at_the_moment_of_expiry_refresh_once`], with the server killed between the refresh and the
+/// write-back.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_runs_at_the_moment_of_expiry_outlive_the_server() {
+    let (mut server, standin) = server("[runs]\nmax_concurrent = 4\n").await;
+    let ada = standin.account("ada");
+    for (name, provider) in ALL {
+        assert_eq!(import(&server, name, ada.login_files_for(provider, Duration::from_secs(120))).await.0, 200);
+        let mut runs = Vec::new();
+        for n in 0..10 {
+            let body = json!({ "provider": name, "prompt": format!("use tool: sleep 3; echo woken {n}") });
+            let run = server.request(Method::POST, "/runs").json(&body).send().await.unwrap();
+            let run: Value = run.json().await.unwrap();
+            runs.push(format!("/runs/{}/events", run["id"].as_str().unwrap()));
+        }
+        // One has it alone. Its tool has its new tokens, which would be read back a second later.
+        let mut stream = server.request(Method::GET, &runs[0]).send().await.unwrap();
+        let mut read = Vec::new();
+        while !text(&read).contains("tool.call") {
+            read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
+        }
+        assert_eq!(ada.refreshes(provider), 1, "{name}");
+        server = blocking(move || {
+            server.kill();
+            server.run();
+            server
+        })
+        .await;
+        for (n, run) in runs.iter().enumerate() {
+            let events = server.request(Method::GET, run).send().await.unwrap().text().await.unwrap();
+            assert!(events.contains("run.completed"), "{name} {n}: {events}\n{}", server.log());
+            assert!(events.contains(&format!("woken {n}")), "{name} {n}: {events}");
+        }
+        let all = run(&server, name, "What is 17*23?").await;
+        assert_eq!(answer(&all).trim(), "391", "{name}, the login lives: {all:?}");
+        assert_eq!((ada.refreshes(provider), ada.refresh_reuses(provider)), (1, 0), "{name}\n{}", server.log());
+    }
+}
+
 /// What becomes of the run.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
