@@ -281,7 +281,7 @@ async fn isolation(host: &Host) {
         assert_eq!(map, sh(guest, "cat /proc/self/gid_map").await);
         let map: Vec<u32> = map.split_whitespace().map(|number| number.parse().unwrap()).collect();
         let [0, first, 65_536] = map[..] else { panic!("{map:?}") };
-        assert!((0x0008_0000..0x6FFF_0000).contains(&first), "{first}");
+        assert!((0x1000_0000..0x6FFF_0000).contains(&first), "{first}");
         let owned = sh(guest, "echo x >/workspace/mine; ls -dn / /bin/sh /workspace /workspace/mine").await;
         let owners: Vec<String> =
             owned.lines().map(|line| line.split_whitespace().skip(2).take(2).collect::<Vec<_>>().join(" ")).collect();

@@ -286,7 +286,7 @@ async fn check(
                 if is_over(&opened.connection) {
                     return Ok(());
                 }
-                connections::mark_needs_reconnect(&app.store, &owner, name, version, &failure)
+                connections::mark_needs_reconnect(&app.store, &owner, name, (version, time::now_ms()), &failure)
                     .await
                     .map_err(ApiError::internal)?;
                 app.runs.hub().changed(&owner, Change::connection(name));

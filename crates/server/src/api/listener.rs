@@ -11,18 +11,22 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use rustix::net::sockopt;
+use rustix::{
+    net::sockopt,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::MissedTickBehavior,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
+use tower_http::timeout::TimeoutBody;
 
-/// How many connections are served at a time: each follower of a run is one, and a request's head may take
-/// [`HEAD_MAX`] bytes of each.
+/// How many connections are served at a time, where there are descriptors for more: each follower of a run is one, and
+/// a request's head may take [`HEAD_MAX`] bytes of each.
 const CONNECTIONS: usize = 4096;
 /// The most bytes of a request's head.
 const HEAD_MAX: usize = 64 * 1024;
@@ -35,27 +39,47 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Patience {
     /// To send the head of a request, from its connection or its last answer on.
     pub head: Duration,
+    /// To send more of a request's body.
+    pub body: Duration,
     /// To take what it was sent: by then some of it must have arrived.
     pub answer: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { head: Duration::from_secs(60), answer: Duration::from_secs(60) }
+        Self { head: Duration::from_secs(60), body: Duration::from_secs(30), answer: Duration::from_secs(60) }
     }
 }
 
-/// Serves until `closing`, and then until the requests that are under way are answered.
-pub async fn serve(listener: TcpListener, router: Router, patience: Patience, closing: CancellationToken) {
+/// A connection's place among those that are served. A WebSocket keeps it when its request is answered.
+pub type Place = Arc<OwnedSemaphorePermit>;
+
+/// Allows this process as many open files as it may have, and tells for how many connections there is room beside
+/// what runs and the database need.
+pub fn places() -> usize {
+    let open_files = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: open_files.maximum, ..open_files };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { open_files.current };
+    usize::try_from(current.unwrap_or(u64::MAX) / 2).unwrap_or(usize::MAX).min(CONNECTIONS)
+}
+
+/// Serves this many connections at a time until `closing`, and then until the requests that are under way are answered.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    places: usize,
+    patience: Patience,
+    closing: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_MAX);
-    let (places, open) = (Arc::new(Semaphore::new(CONNECTIONS)), TaskTracker::new());
+    let (places, open) = (Arc::new(Semaphore::new(places)), TaskTracker::new());
     let mut pause = tokio::time::interval(PAUSE);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = async {
             let place = places.clone().acquire_owned().await.expect("it is never closed");
-            (place, listener.accept().await)
+            (Place::new(place), listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
             () = closing.cancelled() => break,
@@ -74,10 +98,12 @@ pub async fn serve(listener: TcpListener, router: Router, patience: Patience, cl
             tracing::debug!(%error, "a connection was cut");
             continue;
         }
-        let router = router.clone();
+        let (router, its_own) = (router.clone(), place.clone());
         let service = tower::service_fn(move |mut request: axum::http::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request.map(axum::body::Body::new))
+            request.extensions_mut().insert(its_own.clone());
+            let timed = |body| axum::body::Body::new(TimeoutBody::new(patience.body, body));
+            router.clone().oneshot(request.map(timed))
         });
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let (mut connection, closing) = (Box::pin(connection.with_upgrades()), closing.clone());
@@ -111,7 +137,10 @@ fn prepare(stream: &TcpStream, patience: Patience) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::{body::Body, routing::get};
+    use axum::{
+        body::Body,
+        routing::{get, post},
+    };
     use futures_util::stream;
     use std::{convert::Infallible, net::SocketAddr};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -119,17 +148,24 @@ mod tests {
     async fn served(patience: Patience) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
         let endless = stream::repeat_with(|| Ok::<_, Infallible>(vec![b'x'; 64 * 1024]));
         let router = Router::new()
+            .route("/body", post(async |body: axum::body::Bytes| body.len().to_string()))
             .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()))
             .route("/endless", get(async || Body::from_stream(endless)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, closing) = (listener.local_addr().unwrap(), CancellationToken::new());
-        (address, closing.clone(), tokio::spawn(serve(listener, router, patience, closing)))
+        (address, closing.clone(), tokio::spawn(serve(listener, router, 16, patience, closing)))
     }
 
     #[tokio::test]
     async fn who_sends_no_head_or_takes_no_answer_is_let_go() {
         let quick = Duration::from_millis(200);
-        let (address, closing, server) = served(Patience { head: quick, answer: quick }).await;
+        let (address, closing, server) = served(Patience { head: quick, body: quick, answer: quick }).await;
+        // Half a body.
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"POST /body HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
         // Half a head, none at all, and no second one.
         let whole = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
         for (sent, answered) in [(&whole[..20], false), ("", false), (whole, true)] {

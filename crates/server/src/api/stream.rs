@@ -23,6 +23,7 @@ use super::{
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Path, Query, turned_away},
     follow::{self, Follow},
+    listener::Place,
     runs::{EventsQuery, own},
     sse::PING,
 };
@@ -32,6 +33,7 @@ use crate::domain::{
     people::{Principal, Scope},
 };
 use axum::{
+    Extension,
     extract::{
         State,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
@@ -85,6 +87,7 @@ async fn stream(
     auth: Auth,
     Path(id): Path<String>,
     Query(query): Query<EventsQuery>,
+    place: Option<Extension<Place>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     let who = auth.require(Scope::RunsRead)?;
@@ -97,7 +100,10 @@ async fn stream(
     })?;
     let upgrade = upgrade.max_message_size(HEARD_MAX).max_frame_size(HEARD_MAX).read_buffer_size(HEARD_MAX);
     // The task ends with the run, with its reader, or when the server stops: the hub lets every follower go.
-    Ok(upgrade.on_upgrade(move |socket| serve(app, who, run, after, socket)))
+    Ok(upgrade.on_upgrade(async move |socket| {
+        serve(app, who, run, after, socket).await;
+        drop(place);
+    }))
 }
 
 /// Why a socket is closed, and in which words.

@@ -73,7 +73,9 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
 
     let closing = CancellationToken::new();
-    let server = tokio::spawn(listener::serve(listener, router, listener::Patience::default(), closing.clone()));
+    let places = listener::places();
+    let server =
+        tokio::spawn(listener::serve(listener, router, places, listener::Patience::default(), closing.clone()));
     let signal = stopped().await;
     tracing::info!(signal, drain_s = config.server.drain.as_secs(), "stopping");
     // The API answers on while runs end, so that those who follow them see the end.

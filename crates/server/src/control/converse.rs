@@ -229,11 +229,17 @@ impl Hearing<'_, '_> {
             }
             match step {
                 Step::Emit(event) => {
+                    // A line may have had it escaped.
+                    let event = event.without(&self.tool.secrets);
                     self.said.got_over(from, &event);
                     self.tool.words.push(&self.tool.secrets, event, &mut self.batch.events);
                 }
                 Step::Send(line) => self.batch.to_say.push(line),
                 Step::End(outcome) => {
+                    let outcome = match outcome {
+                        Outcome::Failed(failure) => Outcome::Failed(failure.without(&self.tool.secrets)),
+                        answered @ Outcome::Answered { .. } => answered,
+                    };
                     self.tool.words.finish(&self.tool.secrets, &mut self.batch.events);
                     self.batch.outcome = Some(outcome);
                 }

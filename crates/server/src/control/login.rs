@@ -32,9 +32,8 @@ use polydev_sandbox::{
     image::HOME,
     proto::{ErrorCode, WatchEvent, WatchRule},
 };
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
 /// For how long a file must not have changed: gemini writes in place.
 const QUIET_MS: u64 = 1000;
@@ -67,33 +66,24 @@ pub(super) fn needed(provider: &dyn Provider, opened: &Opened, run: &Run) -> Opt
     Some(lease::needed(login.fresh_until, early_ms, run.timeout_s, time::now_ms()))
 }
 
-/// Takes over what the tool makes of its login while it runs, until it is `over`. A run that has no login alone has
-/// nothing to tell.
-pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, over: &CancellationToken) {
-    if !has_it_alone(inner, run).await {
-        return;
-    }
-    let mut changes = match watched(provider, guest).await {
-        Ok(changes) => changes,
-        Err(error) => {
-            tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end");
-            return;
-        }
-    };
-    // A sandbox that tells of changes without end is not asked more often.
-    let mut often = tokio::time::interval(OFTEN);
-    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let changed = async {
-            often.tick().await;
-            changes.next().await
-        };
-        // What is begun is brought to its end: it is on record.
-        match over.run_until_cancelled(changed).await {
-            Some(Ok(Some(_))) => settle(inner, run, provider, guest, When::Meanwhile).await,
-            Some(Ok(None) | Err(_)) | None => return,
+/// Takes over what the tool makes of its login while it runs, for as long as it is polled. A run that has no login
+/// alone has nothing to tell.
+pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest) -> Infallible {
+    if has_it_alone(inner, run).await {
+        match watched(provider, guest).await {
+            Ok(mut changes) => {
+                // A sandbox that tells of changes without end is not asked more often.
+                let mut often = tokio::time::interval(OFTEN);
+                often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                while let Ok(Some(_)) = changes.next().await {
+                    often.tick().await;
+                    settle(inner, run, provider, guest, When::Meanwhile).await;
+                }
+            }
+            Err(error) => tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end"),
         }
     }
+    std::future::pending().await
 }
 
 /// Gives a tool that is ended in the middle of its work the time to refresh its login, if it may be at that: the
@@ -105,16 +95,19 @@ pub(super) async fn let_refresh(inner: &Inner, run: &Run, provider: &dyn Provide
         let due = lease.fresh_until.is_some_and(|until| until - early_ms <= time::now_ms());
         (lease.kind == Kind::Exclusive.as_str() && due).then_some(())
     };
-    let refreshed = async {
+    let until = tokio::time::Instant::now() + REFRESHED_WITHIN;
+    let watched = async {
         may_be_at_it().await?;
-        let mut changes = watched(provider, guest).await.ok()?;
-        while let Ok(Some(_)) = changes.next().await {
-            settle(inner, run, provider, guest, When::Meanwhile).await;
-            may_be_at_it().await?;
-        }
-        Some(())
+        watched(provider, guest).await.ok()
     };
-    let _ended_or_not = tokio::time::timeout(REFRESHED_WITHIN, refreshed).await;
+    let Ok(Some(mut changes)) = tokio::time::timeout_at(until, watched).await else { return };
+    // Only the waiting has an end: what is taken over is on record.
+    while let Ok(Ok(Some(_))) = tokio::time::timeout_at(until, changes.next()).await {
+        settle(inner, run, provider, guest, When::Meanwhile).await;
+        if may_be_at_it().await.is_none() {
+            return;
+        }
+    }
 }
 
 /// Changes of the tool's login files.
@@ -272,7 +265,8 @@ async fn refuse(
     let failure = Failure::new(Code::NeedsReconnect, format!("run `{}` left a login that is not kept: {why}", run.id))
         .hint(format!("Connect again: `polydev connect {}`.", run.provider));
     let (user, provider) = (run.user_id.as_str(), run.provider.as_str());
-    connections::mark_needs_reconnect(&inner.store, user, provider, connection.version, &failure).await?;
+    connections::mark_needs_reconnect(&inner.store, user, provider, (connection.version, time::now_ms()), &failure)
+        .await?;
     entry.failed(&inner.store, Code::NeedsReconnect).await;
     inner.hub.changed(&run.user_id, Changed::connection(&run.provider));
     Ok(())

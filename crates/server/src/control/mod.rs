@@ -55,16 +55,16 @@ use polydev_sandbox::{
 use progress::Progress;
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{sync::Notify, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why a run of an earlier server is put back.
 const UNBEGUN: &str = "the server was stopped before the tool was started: the run begins anew";
+
+/// How long a server that is stopped at its start waits for its first look at the world.
+const LOOKED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where runs are accepted, followed and cancelled. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ pub struct Inner {
     /// Nothing new is accepted or started.
     draining: CancellationToken,
     /// A pass has looked at the world: what an earlier server left is taken over.
-    looked: AtomicBool,
+    looked: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -145,7 +145,7 @@ impl Runs {
             live: Mutex::default(),
             pool: Mutex::default(),
             draining: CancellationToken::new(),
-            looked: AtomicBool::new(false),
+            looked: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -261,11 +261,9 @@ impl Runs {
     /// Takes no new work, gives what runs `grace`, ends the rest as interrupted, and destroys everything.
     pub async fn drain(&self, grace: Duration) {
         let inner = &self.0;
-        if !inner.looked.load(Ordering::Relaxed)
-            && let Err(error) = self.reconcile().await
-        {
-            // What an earlier server left is to be taken over before it is ended: a tool may have a login to give back.
-            tracing::error!(%error, "the first look at the world did not work; the next start will clean up");
+        // What an earlier server left is taken over before it is ended: a tool may have a login to give back.
+        if tokio::time::timeout(LOOKED_WITHIN, inner.looked.cancelled()).await.is_err() {
+            tracing::error!("the first look at the world has no end; the next start will clean up");
         }
         {
             // A pass that is under way starts its tasks under the same lock: they are waited for below, or never start.

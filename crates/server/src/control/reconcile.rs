@@ -14,7 +14,7 @@ use crate::{
     store::{StoreError, runs::End},
 };
 use polydev_sandbox::{Sandbox, SandboxId, machine::State};
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::collections::HashSet;
 use tokio_util::sync::CancellationToken;
 
 impl Runs {
@@ -46,7 +46,7 @@ impl Runs {
                 tracing::error!(?action, error = chain(&error), "it could not be done; the next pass tries again");
             }
         }
-        inner.looked.store(true, Ordering::Relaxed);
+        inner.looked.cancel();
         // The rows are read first: a sandbox that gets one from here on is none of these.
         let standing = inner.store.standing_sandboxes().await?;
         let alive: HashSet<String> = observed
@@ -108,7 +108,8 @@ impl Runs {
         let inner = self.0.clone();
         let stop = CancellationToken::new();
         let mut live = self.0.live();
-        if self.0.draining.is_cancelled() {
+        // Two passes at a time may have planned the same.
+        if self.0.draining.is_cancelled() || live.contains_key(&id) {
             return;
         }
         let (begin, sandbox) = match found {

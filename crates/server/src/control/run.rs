@@ -53,8 +53,10 @@ use tokio_util::sync::CancellationToken;
 /// The job's name in its sandbox.
 pub(super) const JOB: &str = "run";
 
-/// How often the end of a run is tried to be stored, about a minute long.
+/// How often the end of a run is tried to be stored.
 const FINISHED_AT_MOST: usize = 9;
+/// How long the end of a run, and what its tool made of its login, may wait for a database that is away.
+const STORED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long an adopted run has at least: what its tool said in time, while no server ran, is to be read.
 const READ_WITHIN: Duration = Duration::from_secs(10);
@@ -115,7 +117,10 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         if is_cut_off(&result) {
             login::let_refresh(inner, &run, provider, guest).await;
         }
-        login::settle(inner, &run, provider, guest, When::AtTheEnd).await;
+        let settled = login::settle(inner, &run, provider, guest, When::AtTheEnd);
+        if tokio::time::timeout(STORED_WITHIN, settled).await.is_err() {
+            tracing::error!(run = run.id, "a login could not be taken over in time");
+        }
     }
     said.way_out = None;
     let end = match result {
@@ -222,8 +227,14 @@ async fn finish(inner: &Inner, run: &str, end: &End) {
         .notify(|error, pause| {
             tracing::warn!(run, error = chain(error), ?pause, "the end of a run could not be stored yet");
         });
-    if let Err(error) = stored.await {
-        tracing::error!(run, error = chain(&error), "the end of a run could not be stored; the next pass ends it");
+    match tokio::time::timeout(STORED_WITHIN, stored).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::error!(run, error = chain(&error), "the end of a run could not be stored; the next pass ends it");
+        }
+        Err(_elapsed) => {
+            tracing::error!(run, "the end of a run could not be stored in time; the next pass ends it");
+        }
     }
 }
 
@@ -391,7 +402,9 @@ async fn adopted(
         return Ok(outcome);
     }
     let Entry { invocation, version, secrets } = entry?;
-    said.secrets = Some(secrets.clone());
+    // Where somebody has connected anew meanwhile, what this tool has is not known any more.
+    let is_its_own = progress.as_ref().is_none_or(|progress| progress.connection == Some(version));
+    said.secrets = is_its_own.then(|| secrets.clone());
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     let traffic = out(inner, run, invocation.hosts, &guest, said);
@@ -427,12 +440,13 @@ async fn heard(
     tool: Tool<'_>,
     said: &mut Said,
 ) -> Result<Outcome, Stop> {
-    let (guest, over) = (tool.guest.clone(), CancellationToken::new());
-    let converse = async {
-        let _over = over.clone().drop_guard();
-        converse(inner, run, tool, said).await
-    };
-    tokio::join!(converse, login::watch(inner, run, provider, &guest, &over)).0
+    let guest = tool.guest.clone();
+    tokio::select! {
+        biased;
+        // Its answer is not to wait for a look at its login: there is a last one at the end.
+        outcome = converse(inner, run, tool, said) => outcome,
+        never = login::watch(inner, run, provider, &guest) => match never {},
+    }
 }
 
 /// The tool runs: from here on the run cannot be put back.
@@ -481,7 +495,9 @@ async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, er
     let Some(version) = version else { return };
     let deed =
         Deed::new(Actor::SERVER, Action::ConnectionNeedsReconnect).to(&run.provider).of(&run.user_id).how(&run.id);
-    let mark = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, version, error);
+    // Who disconnects and connects again begins again at the first version.
+    let since = run.started_at.unwrap_or(run.created_at);
+    let mark = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, (version, since), error);
     match audit::record(&inner.store, deed, mark, |_| None).await {
         Ok(_) => inner.hub.changed(&run.user_id, Change::connection(&run.provider)),
         Err(error) => tracing::error!(run = run.id, error = chain(&error), "a refused connection could not be marked"),

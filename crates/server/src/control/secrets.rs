@@ -18,8 +18,9 @@ use polydev_sandbox::Guest;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-/// How many forms of secrets are known at most: those of some twenty logins, more than a run can refresh.
-const FORMS_MAX: usize = 256;
+/// How many bytes of secrets, in all their forms, are learnt from a sandbox: those of some ten logins, more than a run
+/// can refresh. A hostile one would have the server know ever more.
+const SIZE_MAX: usize = 128 * 1024;
 /// How much of standard error is kept, bytes.
 const TAIL: usize = 16 * 1024;
 
@@ -32,7 +33,7 @@ pub(super) fn of(provider: &dyn Provider, credential: &Credential) -> Redactor {
 /// The same with the tokens that lie in the sandbox now; nothing if they are known. What a tool shows of its login
 /// it had written there before.
 pub(super) async fn refreshed(secrets: &Redactor, provider: &dyn Provider, guest: &Guest) -> Option<Redactor> {
-    if secrets.forms() >= FORMS_MAX {
+    if secrets.size() >= SIZE_MAX {
         return None;
     }
     let tokens = provider.sign_in().tokens(&login::now(provider, guest).await?);

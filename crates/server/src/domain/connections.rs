@@ -304,11 +304,11 @@ pub async fn mark_needs_reconnect(
     store: &Store,
     user_id: &str,
     provider: &str,
-    version: i64,
+    (version, since): (i64, i64),
     why: &Failure,
 ) -> Result<bool, ConnectionError> {
     let error = serde_json::to_string(why).expect("a struct of strings is JSON");
-    Ok(rows::refuse(store, (user_id, provider), version, &error, time::now_ms()).await?)
+    Ok(rows::refuse(store, (user_id, provider), (version, since), &error, time::now_ms()).await?)
 }
 
 fn binding(row: &CredentialRow) -> RowBinding<'_> {

@@ -6,8 +6,9 @@
 //!        └─────────────┴───────────────────────────────────┴─► run.completed | run.failed | run.cancelled
 //! ```
 
-use super::failure::Failure;
+use super::{failure::Failure, redact::Redactor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use utoipa::ToSchema;
 
 /// One event of a run, as it is stored and sent.
@@ -106,6 +107,29 @@ pub enum EventBody {
 }
 
 impl EventBody {
+    /// The same without these secrets in what came from a tool, but for text and thinking, which come in pieces.
+    #[must_use]
+    pub fn without(self, secrets: &Redactor) -> Self {
+        match self {
+            Self::ToolCall { id, name, mut input } => {
+                hide(&mut input, secrets);
+                Self::ToolCall { id, name: secrets.text(&name).into_owned(), input }
+            }
+            Self::ToolResult { id, ok, output, truncated } => {
+                Self::ToolResult { id, ok, output: secrets.text(&output).into_owned(), truncated }
+            }
+            Self::Log { level, text } => Self::Log { level, text: secrets.text(&text).into_owned() },
+            Self::Failed { error } => Self::Failed { error: error.without(secrets) },
+            Self::Text { .. }
+            | Self::Reasoning { .. }
+            | Self::Usage(_)
+            | Self::Queued { .. }
+            | Self::Started { .. }
+            | Self::Completed { .. }
+            | Self::Cancelled => self,
+        }
+    }
+
     /// The `type` that it is sent with.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -139,6 +163,20 @@ impl EventBody {
     }
 }
 
+/// Takes secrets out of every text of a document.
+fn hide(value: &mut serde_json::Value, secrets: &Redactor) {
+    match value {
+        serde_json::Value::String(text) => {
+            if let Cow::Owned(without) = secrets.text(text) {
+                *text = without;
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| hide(item, secrets)),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| hide(field, secrets)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
 /// How much a log line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -162,4 +200,29 @@ pub struct Usage {
     pub cached_tokens: i64,
     /// US dollars, where the tool tells.
     pub cost_usd: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_tool_says_of_its_work_is_without_secrets() {
+        let secrets = Redactor::new(["sk-ant-api03-abcdef"]);
+        let told = |event: EventBody| serde_json::to_string(&event.without(&secrets)).unwrap();
+        // As a line with escapes in it becomes an event.
+        let input: serde_json::Value =
+            serde_json::from_str(r#"{"a":["x sk\u002dant-api03-abcdef y",1,null]}"#).unwrap();
+        let call = told(EventBody::ToolCall { id: "1".into(), name: "Bash".into(), input });
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&call).unwrap()["input"],
+            json!({ "a": ["x [redacted] y", 1, null] })
+        );
+        let said = || "sk-ant-api03-abcdef".to_owned();
+        let result = EventBody::ToolResult { id: "1".into(), ok: true, output: said(), truncated: false };
+        for event in [result, EventBody::Log { level: LogLevel::Info, text: said() }] {
+            assert!(told(event).contains("[redacted]"));
+        }
+    }
 }

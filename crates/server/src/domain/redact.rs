@@ -48,8 +48,11 @@ impl Redactor {
     /// The same with more secrets, or nothing if it knows them all.
     #[must_use]
     pub fn knowing<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let more = Self::of(self.0.forms.clone(), secrets);
-        (more.0.forms.len() > self.0.forms.len()).then_some(more)
+        let is_new =
+            |secret: &&str| secret.len() >= SHORTEST && !self.0.forms.iter().any(|form| form == secret.as_bytes());
+        // What finds them is made anew only where there are any.
+        let new: Vec<&str> = secrets.into_iter().filter(is_new).collect();
+        (!new.is_empty()).then(|| Self::of(self.0.forms.clone(), new))
     }
 
     fn of<'a>(mut forms: Vec<Vec<u8>>, secrets: impl IntoIterator<Item = &'a str>) -> Self {
@@ -66,9 +69,9 @@ impl Redactor {
         Self(Arc::new(Known { forms, finder, longest }))
     }
 
-    /// How many forms of secrets it knows.
-    pub fn forms(&self) -> usize {
-        self.0.forms.len()
+    /// How many bytes the forms of secrets have that it knows.
+    pub fn size(&self) -> usize {
+        self.0.forms.iter().map(Vec::len).sum()
     }
 
     /// Whether there is a secret in it.

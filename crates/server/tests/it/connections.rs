@@ -127,8 +127,12 @@ async fn a_refusal_of_an_older_version_says_nothing_of_the_newer() {
         put(&store, &vault, &ann, "one").await;
         put(&store, &vault, &ann, "two").await;
         let why = Failure::new(Code::NeedsReconnect, "the key was withdrawn").hint("make a new one");
-        let mark = |version| connections::mark_needs_reconnect(&store, &ann.id, "claude", version, &why);
+        let mark_since =
+            |version, since| connections::mark_needs_reconnect(&store, &ann.id, "claude", (version, since), &why);
+        let mark = |version| mark_since(version, i64::MAX);
         assert!(!mark(1).await.unwrap());
+        // Who disconnected and connected again has the same version: a run from before says nothing of it.
+        assert!(!mark_since(2, 1).await.unwrap());
         api_key(&store, &vault, &ann).await;
 
         assert!(mark(2).await.unwrap());

@@ -23,8 +23,9 @@ use std::{collections::HashSet, fs, io, os::fd::AsFd, path::Path};
 /// How many users and groups a sandbox has.
 const COUNT: u32 = 65_536;
 
-/// Where systemd takes ranges for containers from, the first and behind the last (<https://systemd.io/UIDS-GIDS/>).
-const FIRST: u32 = 0x0008_0000;
+/// The first of them, and the one behind the last: the upper part of what systemd has for containers
+/// (<https://systemd.io/UIDS-GIDS/>). Below lie the ranges of `/etc/subuid`, which people's own containers have.
+const FIRST: u32 = 0x1000_0000;
 const END: u32 = 0x6FFF_0000;
 
 /// The least kernel whose overlay takes layers with an id map.
@@ -114,15 +115,15 @@ mod tests {
     fn ranges_are_of_containers_and_nobody_else_s() {
         let id: SandboxId = "sbx_aaaaaaaaaaaaaaaa".parse().unwrap();
         let all: HashSet<u32> = (FIRST..END).step_by(COUNT as usize).collect();
-        assert!(all.len() == 28_663 && all.iter().max().unwrap() + COUNT - 1 <= 0x6FFE_FFFF);
+        assert!(all.len() == 24_575 && all.iter().max().unwrap() + COUNT - 1 <= 0x6FFE_FFFF);
         let mut free = all.clone();
         for _ in 0..100 {
             let taken = all.difference(&free).copied().collect();
             assert!(free.remove(&pick(&id, &taken).unwrap()));
         }
         assert_eq!(pick(&id, &all), None);
-        let only = all.iter().copied().filter(|first| *first != 0x0010_0000).collect();
-        assert_eq!(pick(&id, &only), Some(0x0010_0000));
+        let only = all.iter().copied().filter(|first| *first != 0x2000_0000).collect();
+        assert_eq!(pick(&id, &only), Some(0x2000_0000));
         let other: SandboxId = "sbx_aaaaaaaaaaaaaaab".parse().unwrap();
         assert_ne!(pick(&id, &HashSet::new()), pick(&other, &HashSet::new()));
     }
