@@ -278,7 +278,7 @@ async fn check(
     let name = provider.about().name;
     let deed = Deed::new(caller.actor(&who), Action::ConnectionVerify).to(name);
     let work = {
-        let (app, owner, version) = (app.clone(), who.user_id.clone(), opened.connection.version);
+        let (app, owner, secret) = (app.clone(), who.user_id.clone(), opened.connection.secret_version());
         async move {
             let Err(failure) = verify::verify(&app.outside, provider, &opened.credential).await else { return Ok(()) };
             if failure.code == Code::NeedsReconnect {
@@ -286,9 +286,7 @@ async fn check(
                 if is_over(&opened.connection) {
                     return Ok(());
                 }
-                connections::mark_needs_reconnect(&app.store, &owner, name, (version, time::now_ms()), &failure)
-                    .await
-                    .map_err(ApiError::internal)?;
+                connections::mark_needs_reconnect(&app.store, &secret, &failure).await.map_err(ApiError::internal)?;
                 app.runs.hub().changed(&owner, Change::connection(name));
             }
             Err(ApiError::from(failure))

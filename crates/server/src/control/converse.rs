@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
+        connections::SecretVersion,
         event::EventBody,
         failure::{Code, Failure},
         redact::Redactor,
@@ -50,8 +51,8 @@ pub(super) struct Tool<'a> {
     pub(super) say: &'a Say,
     /// Where to read on.
     pub(super) stdout: u64,
-    /// Which version of the connection it was let in with.
-    pub(super) connection: Option<i64>,
+    /// Which secret it was let in with.
+    pub(super) connection: Option<SecretVersion>,
     /// What must not be told.
     pub(super) secrets: Redactor,
     /// Whose login it has alone, if it has one: it may get new secrets.
@@ -176,7 +177,7 @@ impl Batch {
 impl Hearing<'_, '_> {
     fn progress(&self) -> Progress {
         let tool = &self.tool;
-        let progress = progress::of(tool.stdout, &*tool.dialogue, tool.say, tool.connection);
+        let progress = progress::of(tool.stdout, &*tool.dialogue, tool.say, tool.connection.clone());
         Progress { held: tool.words.held(&tool.secrets), outcome: self.batch.outcome.clone(), ..progress }
     }
 

@@ -264,9 +264,7 @@ async fn refuse(
     let entry = audit::open(&inner.store, deed(run, connection).how(why)).await?;
     let failure = Failure::new(Code::NeedsReconnect, format!("run `{}` left a login that is not kept: {why}", run.id))
         .hint(format!("Connect again: `polydev connect {}`.", run.provider));
-    let (user, provider) = (run.user_id.as_str(), run.provider.as_str());
-    connections::mark_needs_reconnect(&inner.store, user, provider, (connection.version, time::now_ms()), &failure)
-        .await?;
+    connections::mark_needs_reconnect(&inner.store, &connection.secret_version(), &failure).await?;
     entry.failed(&inner.store, Code::NeedsReconnect).await;
     inner.hub.changed(&run.user_id, Changed::connection(&run.provider));
     Ok(())

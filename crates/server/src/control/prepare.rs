@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        connections::{self, Opened},
+        connections::{self, Opened, SecretVersion},
         failure::{Code, Failure},
         lease::Kind,
         redact::Redactor,
@@ -91,8 +91,8 @@ fn not_made(error: &StartError) -> Failure {
 /// What a tool is let in with.
 pub(super) struct Entry {
     pub(super) invocation: Invocation,
-    /// The version of the credential.
-    pub(super) version: i64,
+    /// Which secret that is.
+    pub(super) version: SecretVersion,
     /// What must not be told.
     pub(super) secrets: Redactor,
 }
@@ -106,7 +106,7 @@ pub(super) async fn invocation(
 ) -> Result<Entry, Failure> {
     let Opened { credential, connection } = open(inner, run, provider).await?;
     let secrets = secrets::of(provider, &credential);
-    Ok(Entry { invocation: provider.invoke(&credential, prompt)?, version: connection.version, secrets })
+    Ok(Entry { invocation: provider.invoke(&credential, prompt)?, version: connection.secret_version(), secrets })
 }
 
 /// The same for a run that begins: it takes the lease that it needs, and of a login that it shares, it gets a copy
@@ -119,10 +119,10 @@ pub(super) async fn leased_invocation(
 ) -> Result<Entry, Stop> {
     let mut opened = open(inner, run, provider).await?;
     let secrets = secrets::of(provider, &opened.credential);
-    let version = opened.connection.version;
+    let version = opened.connection.secret_version();
     if let Some(kind) = login::needed(provider, &opened, run) {
         let of = (run.user_id.as_str(), run.provider.as_str());
-        if !inner.store.take_lease(&run.id, of, version, kind, time::now_ms()).await.map_err(fault)? {
+        if !inner.store.take_lease(&run.id, of, version.version, kind, time::now_ms()).await.map_err(fault)? {
             return Err(Stop::NotBegun("another run has the login alone: this one waits for it"));
         }
         if let (Kind::Shared, Credential::Login(login)) = (kind, &opened.credential)

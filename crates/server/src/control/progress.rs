@@ -2,6 +2,7 @@
 
 use super::{Inner, run::Said, say::Say, secrets::Held};
 use crate::{
+    domain::connections::SecretVersion,
     providers::{Dialogue, Outcome},
     store::{StoreError, runs::End},
 };
@@ -19,8 +20,8 @@ pub struct Progress {
     pub said: u64,
     /// What it is told that may not have reached it, as base64: a cut may lie inside a character.
     pub unsaid: String,
-    /// Which version of the connection it was let in with.
-    pub connection: Option<i64>,
+    /// Which secret it was let in with.
+    pub connection: Option<SecretVersion>,
     /// What of its words was understood and is not stored, for it may be the beginning of a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
@@ -30,7 +31,7 @@ pub struct Progress {
 }
 
 /// How far a tool was heard, that has printed and understood this much.
-pub(super) fn of(stdout: u64, dialogue: &dyn Dialogue, say: &Say, connection: Option<i64>) -> Progress {
+pub(super) fn of(stdout: u64, dialogue: &dyn Dialogue, say: &Say, connection: Option<SecretVersion>) -> Progress {
     let (said, unsaid) = say.unsaid();
     Progress {
         stdout,

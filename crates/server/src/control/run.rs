@@ -25,7 +25,7 @@ use crate::{
     domain::{
         audit::{self, Action, Actor, Deed},
         change::Change,
-        connections,
+        connections::{self, SecretVersion},
         event::{EventBody, LogLevel, Usage},
         failure::{Code, Failure},
         redact::Redactor,
@@ -147,7 +147,7 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     if let End::Failed { error, .. } = &end
         && error.code == Code::NeedsReconnect
     {
-        mark_needs_reconnect(inner, &run, said.version, error).await;
+        mark_needs_reconnect(inner, &run, said.version.as_ref(), error).await;
     }
     if leaves_files(&end)
         && let Some(guest) = sandbox.guest()
@@ -264,8 +264,8 @@ pub(super) struct Said {
     pub(super) stderr: Vec<u8>,
     /// What must not be told, once it is known.
     pub(super) secrets: Option<Redactor>,
-    /// Which version of the connection it was let in with.
-    pub(super) version: Option<i64>,
+    /// Which secret it was let in with.
+    pub(super) version: Option<SecretVersion>,
     /// Its home has all that lets it in: from here on the tool may change it.
     pub(super) let_in: bool,
     /// Its way out, for as long as its tool may need it.
@@ -364,14 +364,14 @@ async fn fresh(
         async { Ok(prepare::sandbox(inner, run, sandbox).await?) },
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
-    (said.version, said.secrets) = (Some(version), Some(secrets.clone()));
+    (said.version, said.secrets) = (Some(version.clone()), Some(secrets.clone()));
     let traffic = out(inner, run, invocation.hosts, &guest, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     said.let_in = true;
     prepare::exec(inner, &guest, &hello, &invocation).await?;
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
-    begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
+    begun(inner, run, &guest, &mut *dialogue, &say, version.clone()).await?;
     inner.started(&run.id);
     let (connection, alone, words) = (Some(version), alone(inner, run, provider).await, Words::default());
     let tool = Tool { guest, traffic, dialogue, say: &say, stdout: 0, connection, secrets, alone, words };
@@ -403,24 +403,24 @@ async fn adopted(
     }
     let Entry { invocation, version, secrets } = entry?;
     // Where somebody has connected anew meanwhile, what this tool has is not known any more.
-    let is_its_own = progress.as_ref().is_none_or(|progress| progress.connection == Some(version));
+    let is_its_own = progress.as_ref().is_none_or(|progress| progress.connection.as_ref() == Some(&version));
     said.secrets = is_its_own.then(|| secrets.clone());
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     let traffic = out(inner, run, invocation.hosts, &guest, said);
     let (stdout, connection, words) = match progress {
         None => {
-            begun(inner, run, &guest, &mut *dialogue, &say, version).await?;
+            begun(inner, run, &guest, &mut *dialogue, &say, version.clone()).await?;
             (0, Some(version), Words::default())
         }
         Some(progress) => {
             dialogue.restore(progress.dialogue).map_err(fault)?;
             say.restore(progress.said, BASE64_STANDARD.decode(progress.unsaid).map_err(fault)?);
-            let known = progress.connection == Some(version);
+            let known = progress.connection.as_ref() == Some(&version);
             (progress.stdout, progress.connection, Words::restore(&secrets, progress.held, known))
         }
     };
-    said.version = connection;
+    said.version = connection.clone();
     tracing::info!(run = run.id, sandbox = %guest.id(), stdout, "a run of an earlier server goes on");
     let alone = alone(inner, run, provider).await;
     let tool = Tool { guest, traffic, dialogue, say: &say, stdout, connection, secrets, alone, words };
@@ -456,7 +456,7 @@ async fn begun(
     guest: &Guest,
     dialogue: &mut dyn Dialogue,
     say: &Say,
-    version: i64,
+    version: SecretVersion,
 ) -> Result<(), Stop> {
     for step in dialogue.begin() {
         match step {
@@ -491,13 +491,11 @@ pub(super) fn lost(error: GuestError) -> Failure {
 }
 
 /// Marks the connection that the provider refused; one that was made since then is another.
-async fn mark_needs_reconnect(inner: &Inner, run: &Run, version: Option<i64>, error: &Failure) {
-    let Some(version) = version else { return };
+async fn mark_needs_reconnect(inner: &Inner, run: &Run, secret: Option<&SecretVersion>, error: &Failure) {
+    let Some(secret) = secret else { return };
     let deed =
         Deed::new(Actor::SERVER, Action::ConnectionNeedsReconnect).to(&run.provider).of(&run.user_id).how(&run.id);
-    // Who disconnects and connects again begins again at the first version.
-    let since = run.started_at.unwrap_or(run.created_at);
-    let mark = connections::mark_needs_reconnect(&inner.store, &run.user_id, &run.provider, (version, since), error);
+    let mark = connections::mark_needs_reconnect(&inner.store, secret, error);
     match audit::record(&inner.store, deed, mark, |_| None).await {
         Ok(_) => inner.hub.changed(&run.user_id, Change::connection(&run.provider)),
         Err(error) => tracing::error!(run = run.id, error = chain(&error), "a refused connection could not be marked"),

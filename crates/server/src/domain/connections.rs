@@ -112,6 +112,23 @@ pub struct Connection {
     pub version: i64,
 }
 
+/// One of the secrets that a connection has had. Versions alone do not tell them apart: who disconnects and connects
+/// again has another connection, which begins at version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretVersion {
+    /// The connection's id.
+    pub connection: String,
+    /// From 1, one more with every new secret.
+    pub version: i64,
+}
+
+impl Connection {
+    /// The secret that it has now.
+    pub fn secret_version(&self) -> SecretVersion {
+        SecretVersion { connection: self.id.clone(), version: self.version }
+    }
+}
+
 /// A connection with its secret, for one use.
 #[derive(Debug)]
 pub struct Opened {
@@ -302,13 +319,11 @@ pub async fn delete(store: &Store, user_id: &str, provider: &str) -> Result<bool
 /// The database.
 pub async fn mark_needs_reconnect(
     store: &Store,
-    user_id: &str,
-    provider: &str,
-    (version, since): (i64, i64),
+    secret: &SecretVersion,
     why: &Failure,
 ) -> Result<bool, ConnectionError> {
     let error = serde_json::to_string(why).expect("a struct of strings is JSON");
-    Ok(rows::refuse(store, (user_id, provider), (version, since), &error, time::now_ms()).await?)
+    Ok(rows::refuse(store, (&secret.connection, secret.version), &error, time::now_ms()).await?)
 }
 
 fn binding(row: &CredentialRow) -> RowBinding<'_> {

@@ -160,21 +160,14 @@ pub async fn delete(store: &Store, user_id: &str, provider: &str) -> Result<bool
     Ok(sqlx::query(delete).bind(user_id).bind(provider).execute(store.write()).await?.rows_affected() > 0)
 }
 
-/// Notes that the provider refuses this version of a credential, connected by the time `since` (Unix milliseconds), and
-/// why (JSON). Says whether that version is still the one that is kept, and in use.
+/// Notes that the provider refuses this version of the credential of this id, and why (JSON). Says whether that version
+/// is still the one that is kept, and in use.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn refuse(
-    store: &Store,
-    (user_id, provider): (&str, &str),
-    (version, since): (i64, i64),
-    error: &str,
-    now: i64,
-) -> Result<bool, StoreError> {
-    let update = "UPDATE encrypted_credentials SET status = 'needs_reconnect', error = $4, updated_at = $5
-                  WHERE user_id = $1 AND provider = $2 AND version = $3 AND connected_at <= $6
-                  AND status IN ('active', 'expiring')";
-    let update = sqlx::query(update).bind(user_id).bind(provider).bind(version).bind(error).bind(now).bind(since);
+pub async fn refuse(store: &Store, (id, version): (&str, i64), error: &str, now: i64) -> Result<bool, StoreError> {
+    let update = "UPDATE encrypted_credentials SET status = 'needs_reconnect', error = $3, updated_at = $4
+                  WHERE id = $1 AND version = $2 AND status IN ('active', 'expiring')";
+    let update = sqlx::query(update).bind(id).bind(version).bind(error).bind(now);
     Ok(update.execute(store.write()).await?.rows_affected() > 0)
 }

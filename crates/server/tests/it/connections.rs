@@ -3,7 +3,7 @@
 use crate::support::db;
 use polydev_server::{
     domain::{
-        connections::{self, ConnectionError, Status},
+        connections::{self, ConnectionError, SecretVersion, Status},
         failure::{Code, Failure},
         people::{self, Role, User},
         vault::{self, KeyError},
@@ -124,19 +124,26 @@ async fn a_refusal_of_an_older_version_says_nothing_of_the_newer() {
     db::each_database(async |store| {
         let vault = open_vault(&store).await;
         let ann = user(&store, "ann@example.com").await;
-        put(&store, &vault, &ann, "one").await;
-        put(&store, &vault, &ann, "two").await;
+        let now = async || connections::get(&store, &ann.id, "claude").await.unwrap().unwrap().secret_version();
         let why = Failure::new(Code::NeedsReconnect, "the key was withdrawn").hint("make a new one");
-        let mark_since =
-            |version, since| connections::mark_needs_reconnect(&store, &ann.id, "claude", (version, since), &why);
-        let mark = |version| mark_since(version, i64::MAX);
-        assert!(!mark(1).await.unwrap());
-        // Who disconnected and connected again has the same version: a run from before says nothing of it.
-        assert!(!mark_since(2, 1).await.unwrap());
+        let mark =
+            async |secret: &SecretVersion| connections::mark_needs_reconnect(&store, secret, &why).await.unwrap();
+        put(&store, &vault, &ann, "one").await;
+        let one = now().await;
+        put(&store, &vault, &ann, "two").await;
+        let two = now().await;
+        assert!(!mark(&one).await);
+        // Who disconnects and connects again begins again at the first version: a run from before says nothing of it.
+        assert!(connections::delete(&store, &ann.id, "claude").await.unwrap());
+        put(&store, &vault, &ann, "three").await;
+        put(&store, &vault, &ann, "four").await;
+        let four = now().await;
+        assert_eq!(four.version, two.version);
+        assert!(!mark(&two).await);
         api_key(&store, &vault, &ann).await;
 
-        assert!(mark(2).await.unwrap());
-        assert!(!mark(2).await.unwrap(), "the second of two runs changes nothing");
+        assert!(mark(&four).await);
+        assert!(!mark(&four).await, "the second of two runs changes nothing");
         let connection = connections::get(&store, &ann.id, "claude").await.unwrap().unwrap();
         assert_eq!((connection.status, connection.error), (Status::NeedsReconnect, Some(why.clone())));
         let error = connections::open(&store, &vault, &ann.id, "claude").await.unwrap_err();

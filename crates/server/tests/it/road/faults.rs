@@ -42,6 +42,56 @@ async fn faults_of_the_provider_end_a_run_with_their_code() {
     assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
 }
 
+/// A refusal marks the connection that the run was let in with: not another that has its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_of_the_connection_that_was_used() {
+    let (server, _standin) = connected("[runs]\nmax_concurrent = 1\n").await;
+    let ask = async |server: &Server, prompt: &str| {
+        let body = json!({ "provider": "claude", "prompt": prompt });
+        let run = server.request(reqwest::Method::POST, "/runs").json(&body).send().await.unwrap();
+        run.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let ended = async |server: &Server, run: &str| {
+        let events = server.request(reqwest::Method::GET, &format!("/runs/{run}/events")).send().await.unwrap();
+        events.text().await.unwrap()
+    };
+    let status = async |server: &Server| {
+        let all = server.request(reqwest::Method::GET, "/connections").send().await.unwrap();
+        all.json::<Value>().await.unwrap()["items"][0]["status"].as_str().unwrap().to_owned()
+    };
+    let connect = async |server: Server| {
+        blocking(move || {
+            server.connect("claude");
+            server
+        })
+        .await
+    };
+    // It waits while its person connects anew, and is let in with what was connected last.
+    let first = ask(&server, "[fault:slow 300] count to 5").await;
+    let waits = ask(&server, "[fault:401] count to 5").await;
+    let server = connect(server).await;
+    assert!(ended(&server, &first).await.contains("run.completed"));
+    assert!(ended(&server, &waits).await.contains("needs_reconnect"));
+    assert_eq!(status(&server).await, "needs_reconnect");
+
+    // It is at work while its person disconnects and connects again: another connection of the same version.
+    let gone = server.request(reqwest::Method::DELETE, "/connections/claude").send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    let server = connect(server).await;
+    let works = ask(&server, "[fault:401] count to 5").await;
+    let path = format!("/runs/{works}/events");
+    let mut stream = server.request(reqwest::Method::GET, &path).send().await.unwrap();
+    let mut read = Vec::new();
+    while !text(&read).contains("run.started") {
+        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
+    }
+    let gone = server.request(reqwest::Method::DELETE, "/connections/claude").send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    let server = connect(server).await;
+    assert!(ended(&server, &works).await.contains("needs_reconnect"));
+    assert_eq!(status(&server).await, "active");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_provider_is_waited_for_and_a_deadline_is_kept() {
     let (server, _standin) = connected("").await;

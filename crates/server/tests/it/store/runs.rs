@@ -4,6 +4,7 @@ use crate::support::db;
 use polydev_server::{
     control::progress::Progress,
     domain::{
+        connections::SecretVersion,
         event::{EventBody, LogLevel},
         failure::{Code, Failure},
         run::{Status, Wish, WorkFile},
@@ -332,7 +333,9 @@ async fn how_far_the_tool_was_heard_is_kept_with_what_it_said() {
         assert_eq!((open[0].status, open[0].sandbox_id.as_deref(), open[0].attempts), (Status::Queued, None, 1));
         store.start_run("run_1", "sbx_2", 1030).await.unwrap();
         assert_eq!(store.progress("run_1").await.unwrap(), None);
-        let mut progress = Progress { stdout: 7, unsaid: "AP8=".into(), connection: Some(3), ..Progress::default() };
+        let secret = SecretVersion { connection: "crd_1".into(), version: 3 };
+        let mut progress =
+            Progress { stdout: 7, unsaid: "AP8=".into(), connection: Some(secret), ..Progress::default() };
         progress.dialogue = serde_json::json!({ "said": "nul \0" });
         assert_eq!(store.append_events("run_1", &[text("a")], Some(&progress), 1040).await.unwrap(), Some(3));
         assert_eq!(store.append_events("run_1", &[text("b")], None, 1050).await.unwrap(), Some(4));
