@@ -13,8 +13,8 @@ use crate::domain::{
     usage::{self, Day},
 };
 use axum::{Json, extract::State};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// How many days are told of when nothing is said.
@@ -25,33 +25,6 @@ const DAYS_MAX: i64 = 366;
 /// What is served here.
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
-}
-
-/// What was used of a provider on a day.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct UsageView {
-    /// The day (UTC).
-    #[schema(examples("2026-11-22"))]
-    pub day: String,
-    /// Which provider.
-    pub provider: String,
-    /// The runs that were accepted on that day, those that failed included.
-    pub runs: i64,
-    /// Tokens that were given to the model.
-    pub input_tokens: i64,
-    /// Tokens that the model gave.
-    pub output_tokens: i64,
-    /// Of the given, those that the provider had kept.
-    pub cached_tokens: i64,
-    /// What it cost in US dollars, of the runs whose tool tells; null where none does.
-    pub cost_usd: Option<f64>,
-}
-
-impl From<Day> for UsageView {
-    fn from(day: Day) -> Self {
-        let Day { day, provider, runs, input_tokens, output_tokens, cached_tokens, cost_usd } = day;
-        Self { day, provider, runs, input_tokens, output_tokens, cached_tokens, cost_usd }
-    }
 }
 
 /// Which days.
@@ -74,14 +47,14 @@ struct UsageQuery {
 #[utoipa::path(
     get, path = "/usage", tag = "people", params(UsageQuery),
     responses(
-        (status = 200, description = "A page", body = Page<UsageView>),
+        (status = 200, description = "A page", body = Page<Day>),
         (status = 400, description = "Bad `limit` or `cursor`", body = ErrorBody),
         (status = 401, description = "No valid key or session", body = ErrorBody),
         (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
         (status = 422, description = "An unknown parameter, or bad `days`", body = ErrorBody),
     )
 )]
-async fn list(State(app): State<App>, auth: Auth, Query(query): Query<UsageQuery>) -> ApiResult<Json<Page<UsageView>>> {
+async fn list(State(app): State<App>, auth: Auth, Query(query): Query<UsageQuery>) -> ApiResult<Json<Page<Day>>> {
     let who = auth.require(Scope::RunsRead)?;
     let UsageQuery { limit, cursor, days } = query;
     let page = PageQuery { limit, cursor };
@@ -95,5 +68,5 @@ async fn list(State(app): State<App>, auth: Auth, Query(query): Query<UsageQuery
     })?;
     let limit = page.limit()?;
     let rows = usage::usage(&app.store, &who.user_id, days, after.as_ref(), limit as usize + 1).await?;
-    Ok(Json(Page::of(rows, limit, |day: &Day| format!("{} {}", day.day, day.provider), UsageView::from)))
+    Ok(Json(Page::of(rows, limit, |day: &Day| format!("{} {}", day.day, day.provider), |day| day)))
 }

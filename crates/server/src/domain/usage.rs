@@ -2,19 +2,23 @@
 
 use super::time;
 use crate::store::{Store, StoreError, runs::After};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// How many runs are read at a time.
 const RUNS: i64 = 1000;
 
-/// What was used of a provider on a day (UTC).
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What was used of a provider on a day.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UsageView)]
 pub struct Day {
-    /// Such as `2026-11-22`.
+    /// The day (UTC).
+    #[schema(examples("2026-11-22"))]
     pub day: String,
     /// Which provider.
     pub provider: String,
-    /// The runs that were accepted on that day.
+    /// The runs that were accepted on that day, those that failed included.
     pub runs: i64,
     /// Tokens that were given to the model.
     pub input_tokens: i64,
@@ -22,7 +26,7 @@ pub struct Day {
     pub output_tokens: i64,
     /// Of the given, those that the provider had kept.
     pub cached_tokens: i64,
-    /// What it cost in US dollars, of the runs whose tool tells.
+    /// What it cost in US dollars, of the runs whose tool tells; null where none does.
     pub cost_usd: Option<f64>,
 }
 

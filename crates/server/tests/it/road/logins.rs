@@ -263,11 +263,7 @@ async fn ten_runs_at_the_moment_of_expiry_outlive_the_server() {
             runs.push(format!("/runs/{}/events", run["id"].as_str().unwrap()));
         }
         // One has it alone. Its tool has its new tokens, which would be read back a second later.
-        let mut stream = server.request(Method::GET, &runs[0]).send().await.unwrap();
-        let mut read = Vec::new();
-        while !text(&read).contains("tool.call") {
-            read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
-        }
+        until_a_tool_is_called(&server, &runs[0]).await;
         assert_eq!(ada.refreshes(provider), 1, "{name}");
         server = blocking(move || {
             server.kill();
@@ -303,11 +299,7 @@ async fn killed_when_the_login_is_refreshed(then: Then) {
     let run = run["id"].as_str().unwrap();
     let path = format!("/runs/{run}");
     // The model has answered, so the tool has its new tokens; a second later they would be read back.
-    let mut stream = server.request(Method::GET, &format!("{path}/events")).send().await.unwrap();
-    let mut read = Vec::new();
-    while !text(&read).contains("tool.call") {
-        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
-    }
+    until_a_tool_is_called(&server, &format!("{path}/events")).await;
     let mut server = blocking(move || {
         let mut server = server;
         server.kill();
@@ -341,11 +333,7 @@ async fn a_lent_login_that_ended_says_nothing_of_the_login() {
     let body = json!({ "provider": "claude", "prompt": "use tool: sleep 2; echo woken" });
     let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
     let path = format!("/runs/{}/events", run["id"].as_str().unwrap());
-    let mut stream = server.request(Method::GET, &path).send().await.unwrap();
-    let mut read = Vec::new();
-    while !text(&read).contains("tool.call") {
-        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
-    }
+    until_a_tool_is_called(&server, &path).await;
     // As after a night's sleep of the host: hours have passed between two words of one run.
     ada.expire(Provider::Claude);
     let slept = sqlx::query("UPDATE encrypted_credentials SET fresh_until = 1");
@@ -366,11 +354,7 @@ async fn what_is_new_is_kept_though_the_old_was_refused_and_half_a_file_is_waite
     let body = json!({ "provider": "claude", "prompt": half });
     let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
     let path = format!("/runs/{}/events", run["id"].as_str().unwrap());
-    let mut stream = server.request(Method::GET, &path).send().await.unwrap();
-    let mut read = Vec::new();
-    while !text(&read).contains("tool.call") {
-        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
-    }
+    until_a_tool_is_called(&server, &path).await;
     // The tool has its new tokens, and somebody finds that the old ones are refused before they are read back.
     let refused = sqlx::query("UPDATE encrypted_credentials SET status = 'needs_reconnect'");
     refused.execute(database(&server).await.write()).await.unwrap();
@@ -405,6 +389,16 @@ async fn a_run_that_is_cancelled_while_its_login_is_refreshed_brings_the_new_one
         let all = self::run(&server, name, "What is 17*23?").await;
         assert_eq!(answer(&all).trim(), "391", "{name}, the login lives: {all:?}");
         assert_eq!((ada.refreshes(provider), ada.refresh_reuses(provider)), (before + 1, 0), "{name}");
+    }
+}
+
+/// Follows the events at this path until a tool is called. By then the provider has answered, so a login that was to be
+/// refreshed has been.
+async fn until_a_tool_is_called(server: &Server, path: &str) {
+    let mut stream = server.request(Method::GET, path).send().await.unwrap();
+    let mut read = Vec::new();
+    while !text(&read).contains("tool.call") {
+        read.extend(stream.chunk().await.unwrap().expect("the run goes on"));
     }
 }
 
