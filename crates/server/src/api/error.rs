@@ -208,10 +208,6 @@ pub async fn render(State(_): State<App>, mut request: Request, next: Next) -> R
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         }
     }
-    if path.starts_with("/api/") {
-        // What one person was told is not for whoever uses their browser, or their proxy, after them.
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", value);
     }

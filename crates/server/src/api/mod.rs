@@ -10,6 +10,7 @@ pub mod events;
 pub mod extract;
 pub mod files;
 pub mod follow;
+pub mod headers;
 pub mod health;
 mod host;
 pub mod idempotency;
@@ -161,7 +162,7 @@ pub fn router(app: App) -> Router {
     let served = async move |_: extract::Auth| ([(header::CONTENT_TYPE, "application/json")], json.clone());
     routes
         .route("/api/v1/openapi.json", get(served))
-        .merge(docs)
+        .merge(Router::from(docs).layer(headers::csp(headers::DOCS)))
         .fallback(async || {
             ApiError::new(Code::NotFound, "there is nothing at this path")
                 .hint("`/docs` shows what there is.")
@@ -182,5 +183,6 @@ pub fn router(app: App) -> Router {
         }))
         .layer(middleware::from_fn_with_state(app.clone(), host::check))
         .layer(middleware::from_fn_with_state(app.clone(), error::render))
+        .layer(middleware::from_fn_with_state(app.clone(), headers::set))
         .with_state(app)
 }

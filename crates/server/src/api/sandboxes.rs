@@ -194,8 +194,7 @@ async fn console(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> Ap
             if printed.is_empty() { app.store.console(&sandbox.id).await?.unwrap_or_default() } else { printed }
         }
     };
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    Ok((headers, String::from_utf8_lossy(&printed).into_owned()))
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], String::from_utf8_lossy(&printed).into_owned()))
 }
 
 /// The sandbox, if it is the person's own.

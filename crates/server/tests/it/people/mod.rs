@@ -2,6 +2,7 @@
 
 mod admins;
 mod doors;
+mod headers;
 mod limits;
 mod origin;
 mod proxies;
