@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +12,8 @@ use std::{
 
 /// How many connections are remembered, the newest.
 const LOG_MAX: usize = 500;
-/// How many hosts are counted by name.
+/// How many hosts that were reached are counted by name, and how many that were not: whoever asks for many names
+/// that are refused hides none that was reached.
 const HOSTS_MAX: usize = 256;
 /// What the hosts beyond [`HOSTS_MAX`] are counted as.
 const OTHERS: &str = "(others)";
@@ -49,12 +50,18 @@ pub enum Verdict {
 }
 
 /// What went to and came from one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct HostUsage {
     /// The host as it was named.
     pub host: String,
     /// Connections that were opened.
     pub connections: u64,
+    /// Connections that were refused, those among them that were opened before.
+    pub denied: u64,
+    /// Connections that were allowed, and could not be opened.
+    pub failed: u64,
+    /// Why the last of those was refused or not opened.
+    pub reason: Option<&'static str>,
     /// Bytes from the sandbox.
     pub bytes_up: u64,
     /// Bytes to the sandbox.
@@ -63,9 +70,42 @@ pub struct HostUsage {
 
 #[derive(Debug, Default)]
 struct Bytes {
-    connections: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
+}
+
+/// What is counted of a host.
+#[derive(Debug, Default)]
+struct Counted {
+    connections: AtomicU64,
+    denied: AtomicU64,
+    failed: AtomicU64,
+    reason: Mutex<Option<&'static str>>,
+    bytes: Bytes,
+}
+
+impl Counted {
+    fn count(&self, verdict: Verdict, reason: Option<&'static str>) {
+        let of = match verdict {
+            Verdict::Allowed => &self.connections,
+            Verdict::Denied => &self.denied,
+            Verdict::Failed => &self.failed,
+        };
+        of.fetch_add(1, Ordering::Relaxed);
+        if reason.is_some() {
+            *lock(&self.reason) = reason;
+        }
+    }
+
+    fn add_to(&self, usage: &mut HostUsage) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        usage.connections += of(&self.connections);
+        usage.denied += of(&self.denied);
+        usage.failed += of(&self.failed);
+        usage.reason = lock(&self.reason).or(usage.reason);
+        usage.bytes_up += of(&self.bytes.up);
+        usage.bytes_down += of(&self.bytes.down);
+    }
 }
 
 /// When something last happened, without a lock.
@@ -100,7 +140,19 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Book {
     log: VecDeque<Arc<Entry>>,
-    hosts: HashMap<String, Arc<Bytes>>,
+    reached: Hosts,
+    not_reached: Hosts,
+}
+
+#[derive(Debug, Default)]
+struct Hosts(HashMap<String, Arc<Counted>>);
+
+impl Hosts {
+    fn named(&mut self, host: &str) -> Arc<Counted> {
+        let known = self.0.len() < HOSTS_MAX || self.0.contains_key(host);
+        let name = if known { host } else { OTHERS };
+        Arc::clone(self.0.entry(name.to_owned()).or_default())
+    }
 }
 
 /// One connection's line in the book, and its counters.
@@ -111,7 +163,7 @@ pub(super) struct Entry {
     port: u16,
     verdict: Mutex<(Verdict, Option<&'static str>)>,
     own: Bytes,
-    host_bytes: Option<Arc<Bytes>>,
+    of_host: Arc<Counted>,
 }
 
 impl Ledger {
@@ -119,26 +171,22 @@ impl Ledger {
         Self { activity: Activity::new(), book: Mutex::default() }
     }
 
-    /// Writes a connection down. Only an allowed one counts for its host.
+    /// Writes a connection down.
     pub(super) fn enter(&self, host: &str, port: u16, verdict: Verdict, reason: Option<&'static str>) -> Arc<Entry> {
         let mut book = lock(&self.book);
-        let host_bytes = match verdict {
-            Verdict::Allowed => {
-                let known = book.hosts.len() < HOSTS_MAX || book.hosts.contains_key(host);
-                let name = if known { host } else { OTHERS };
-                let bytes = Arc::clone(book.hosts.entry(name.to_owned()).or_default());
-                bytes.connections.fetch_add(1, Ordering::Relaxed);
-                Some(bytes)
-            }
-            Verdict::Denied | Verdict::Failed => None,
+        let hosts = match verdict {
+            Verdict::Allowed => &mut book.reached,
+            Verdict::Denied | Verdict::Failed => &mut book.not_reached,
         };
+        let of_host = hosts.named(host);
+        of_host.count(verdict, reason);
         let entry = Arc::new(Entry {
             at: Instant::now(),
             host: host.to_owned(),
             port,
             verdict: Mutex::new((verdict, reason)),
             own: Bytes::default(),
-            host_bytes,
+            of_host,
         });
         if book.log.len() == LOG_MAX {
             book.log.pop_front();
@@ -156,39 +204,31 @@ impl Ledger {
     }
 
     pub(super) fn hosts(&self) -> Vec<HostUsage> {
-        let mut hosts: Vec<_> = lock(&self.book)
-            .hosts
-            .iter()
-            .map(|(host, bytes)| HostUsage {
-                host: host.clone(),
-                connections: bytes.connections.load(Ordering::Relaxed),
-                bytes_up: bytes.up.load(Ordering::Relaxed),
-                bytes_down: bytes.down.load(Ordering::Relaxed),
-            })
-            .collect();
-        hosts.sort_by(|a, b| a.host.cmp(&b.host));
-        hosts
+        let book = lock(&self.book);
+        let mut hosts = BTreeMap::new();
+        for (host, counted) in book.reached.0.iter().chain(&book.not_reached.0) {
+            let new = || HostUsage { host: host.clone(), ..HostUsage::default() };
+            counted.add_to(hosts.entry(host.as_str()).or_insert_with(new));
+        }
+        hosts.into_values().collect()
     }
 }
 
 impl Entry {
     pub(super) fn up(&self, bytes: u64) {
         self.own.up.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(host) = &self.host_bytes {
-            host.up.fetch_add(bytes, Ordering::Relaxed);
-        }
+        self.of_host.bytes.up.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn down(&self, bytes: u64) {
         self.own.down.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(host) = &self.host_bytes {
-            host.down.fetch_add(bytes, Ordering::Relaxed);
-        }
+        self.of_host.bytes.down.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// An allowed connection turned out to be one that the policy refuses.
     pub(super) fn deny(&self, reason: &'static str) {
         *lock(&self.verdict) = (Verdict::Denied, Some(reason));
+        self.of_host.count(Verdict::Denied, Some(reason));
     }
 
     fn read(&self) -> Connection {
@@ -215,15 +255,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stays_bounded() {
+    fn stays_bounded_and_hides_nothing_that_was_reached() {
         let ledger = Ledger::new();
+        for n in 0..2 * LOG_MAX {
+            ledger.enter(&format!("no{n}.example.com"), 443, Verdict::Denied, Some("not_allowed"));
+        }
         for n in 0..2 * LOG_MAX {
             ledger.enter(&format!("h{n}.example.com"), 443, Verdict::Allowed, None).up(1);
         }
         let (log, hosts) = (ledger.log(), ledger.hosts());
         assert_eq!(log.len(), LOG_MAX);
         assert_eq!(log.last().unwrap().host, format!("h{}.example.com", 2 * LOG_MAX - 1));
-        assert_eq!(hosts.len(), HOSTS_MAX + 1);
-        assert_eq!(hosts.iter().map(|host| host.bytes_up).sum::<u64>(), 2 * LOG_MAX as u64);
+        assert_eq!(hosts.len(), 2 * HOSTS_MAX + 1);
+        assert_eq!(hosts.iter().filter(|host| host.bytes_up > 0).count(), HOSTS_MAX + 1);
+        let sum = |of: fn(&HostUsage) -> u64| hosts.iter().map(of).sum::<u64>();
+        assert_eq!(sum(|host| host.bytes_up), 2 * LOG_MAX as u64);
+        assert_eq!((sum(|host| host.connections), sum(|host| host.denied)), (2 * LOG_MAX as u64, 2 * LOG_MAX as u64));
+    }
+
+    #[test]
+    fn what_was_opened_may_be_refused_afterwards() {
+        let ledger = Ledger::new();
+        ledger.enter("a.example.com", 443, Verdict::Allowed, None).deny("not_tls");
+        ledger.enter("a.example.com", 443, Verdict::Failed, Some("connect"));
+        let [host] = &ledger.hosts()[..] else { panic!("one host") };
+        assert_eq!((host.connections, host.denied, host.failed), (1, 1, 1));
+        assert_eq!(host.reason, Some("connect"));
     }
 }

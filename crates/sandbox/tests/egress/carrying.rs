@@ -78,7 +78,8 @@ async fn a_megabyte_both_ways() {
     writer.await.unwrap();
     let usage = sandbox.way_out.hosts();
     let all = sent.len() as u64;
-    assert_eq!(usage, [HostUsage { host: "api.example.com".into(), connections: 1, bytes_up: all, bytes_down: all }]);
+    let host = "api.example.com".into();
+    assert_eq!(usage, [HostUsage { host, connections: 1, bytes_up: all, bytes_down: all, ..HostUsage::default() }]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,8 +140,23 @@ async fn the_book_is_right() {
             ("127.0.0.1".to_owned(), 80, Verdict::Denied, Some("loopback_address"), 0, 0),
         ]
     );
-    let usage = sandbox.way_out.hosts();
-    assert_eq!(usage, [HostUsage { host: "api.example.com".into(), connections: 1, bytes_up: 12, bytes_down: 12 }]);
+    let denied = |host: &str, reason| HostUsage {
+        host: host.to_owned(),
+        denied: 1,
+        reason: Some(reason),
+        ..HostUsage::default()
+    };
+    let reached = HostUsage {
+        host: "api.example.com".into(),
+        connections: 1,
+        bytes_up: 12,
+        bytes_down: 12,
+        ..HostUsage::default()
+    };
+    assert_eq!(
+        sandbox.way_out.hosts(),
+        [denied("127.0.0.1", "loopback_address"), reached, denied("evil.example.org", "not_allowed")]
+    );
     assert!(sandbox.way_out.last_activity() >= attached_at);
     assert!(sandbox.way_out.log()[0].at >= attached_at);
 }

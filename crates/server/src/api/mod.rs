@@ -17,6 +17,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod listener;
 pub mod me;
+pub mod network;
 mod others;
 pub mod page;
 pub mod providers;
@@ -127,6 +128,7 @@ fn api() -> OpenApiRouter<App> {
             .merge(connections::router())
             .merge(runs::router())
             .merge(files::router())
+            .merge(network::router())
             .merge(sandboxes::router())
             .merge(status::router())
             .merge(stream::router())

@@ -64,7 +64,8 @@ pub struct SandboxDetail {
     #[serde(flatten)]
     #[expect(missing_docs, reason = "it says of itself what it is")]
     pub sandbox: SandboxView,
-    /// What the gateway saw of it: names, ports and bytes. Null until it ends, and where that was not kept.
+    /// What the gateway saw of it so far: names, ports and bytes. Null where it had no way out, and where that was
+    /// not kept.
     pub network: Option<Network>,
 }
 
@@ -126,7 +127,7 @@ async fn list(
     Ok(Json(Page::of(rows, limit, key, SandboxView::from)))
 }
 
-/// A sandbox, and after its end what it reached.
+/// A sandbox, and what it reached.
 #[utoipa::path(
     get, path = "/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "The sandbox's id")),
     responses(
@@ -139,7 +140,10 @@ async fn list(
 async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<Json<SandboxDetail>> {
     let who = auth.require(Scope::RunsRead)?;
     let sandbox = own(&app, &who, &id).await?;
-    let network = app.store.network(&sandbox.id).await?;
+    let network = match &sandbox.run_id {
+        Some(run) => app.runs.network(run, &sandbox.id).await?,
+        None => None,
+    };
     Ok(Json(SandboxDetail { sandbox: sandbox.into(), network }))
 }
 

@@ -81,10 +81,7 @@ enum Command {
     /// List your runs, newest first.
     Runs(runs::RunsArgs),
     /// Print a run's answer from its start, and follow it to its end.
-    Logs {
-        /// The run's id.
-        run: String,
-    },
+    Logs(runs::LogsArgs),
     /// Cancel a run.
     Cancel {
         /// The run's id.
@@ -106,7 +103,7 @@ enum Command {
 /// Runs a command.
 pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
     let format = cli.output;
-    if format == Format::StreamJson && !matches!(cli.command, Command::Run(_) | Command::Logs { .. }) {
+    if format == Format::StreamJson && !matches!(cli.command, Command::Run(_) | Command::Logs(_)) {
         return Err(CliError::usage("`--output stream-json` is for `run` and `logs`"));
     }
     let flags = Flags { config: cli.config, data_dir: cli.data_dir, listen: None };
@@ -127,7 +124,7 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
         Command::Disconnect { provider } => connect::disconnect(&provider, &client()?).await,
         Command::Run(args) => run::run(args, &client()?, format).await,
         Command::Runs(args) => runs::list(args, &client()?, format).await,
-        Command::Logs { run } => runs::logs(&run, &client()?, format).await,
+        Command::Logs(args) => runs::logs(args, &client()?, format).await,
         Command::Cancel { run } => runs::cancel(&run, &client()?, format).await,
         Command::Sandboxes(args) => sandboxes::run(args, &client()?, format).await,
         Command::Openapi => {

@@ -6,7 +6,10 @@ use super::{
     output::{self, CliError, Format},
     run::{Follower, interrupts},
 };
-use crate::api::{page::Page, runs::RunView};
+use crate::{
+    api::{page::Page, runs::RunView},
+    domain::sandbox::Network,
+};
 use clap::Args;
 use reqwest::Method;
 
@@ -69,12 +72,48 @@ pub async fn list(args: RunsArgs, client: &Client, format: Format) -> Result<(),
     Ok(())
 }
 
-/// Prints a run's events from its start, and follows it to its end.
-pub async fn logs(run: &str, client: &Client, format: Format) -> Result<(), CliError> {
-    let response = client.send(client.request(Method::GET, &format!("/runs/{}/events", segment(run)))).await?;
-    Follower { client, format, run: Some(run.to_owned()), seq: 0, told: false, cancels: false, ended: false }
+/// Print a run's answer from its start, and follow it to its end.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run's id.
+    run: String,
+    /// Print which hosts its sandbox has asked for and reached so far instead.
+    #[arg(long)]
+    network: bool,
+}
+
+/// Prints a run's events from its start, and follows it to its end; or what its sandbox reached.
+pub async fn logs(args: LogsArgs, client: &Client, format: Format) -> Result<(), CliError> {
+    let LogsArgs { run, network: of_network } = args;
+    if of_network {
+        return network(&run, client, format).await;
+    }
+    let response = client.send(client.request(Method::GET, &format!("/runs/{}/events", segment(&run)))).await?;
+    Follower { client, format, run: Some(run), seq: 0, told: false, cancels: false, ended: false }
         .follow(response, &mut interrupts())
         .await
+}
+
+async fn network(run: &str, client: &Client, format: Format) -> Result<(), CliError> {
+    let seen: Network = client.json(client.request(Method::GET, &format!("/runs/{}/network", segment(run)))).await?;
+    if format != Format::Text {
+        output::json(&seen);
+        return Ok(());
+    }
+    let rows = seen.hosts.iter().map(|host| {
+        vec![
+            host.host.clone(),
+            host.connections.to_string(),
+            host.denied.to_string(),
+            host.failed.to_string(),
+            output::bytes(host.bytes_up),
+            output::bytes(host.bytes_down),
+            host.reason.clone().unwrap_or_default(),
+        ]
+    });
+    let headings = ["HOST", "OPENED", "DENIED", "FAILED", "UP", "DOWN", "REASON"];
+    output::table(&headings, rows.collect(), &format!("The sandbox of `{run}` has asked for no host."));
+    Ok(())
 }
 
 /// Cancels a run.

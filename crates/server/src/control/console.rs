@@ -1,14 +1,11 @@
 //! What is kept of a sandbox when it goes: what it printed, and what it reached.
 
-use super::{Inner, Runs, chain, run::Said};
+use super::{Inner, Runs, chain, network::Seen, run::Said};
 use crate::{
-    domain::{
-        sandbox::{Flow, Host, Network, Verdict},
-        time,
-    },
+    domain::sandbox::Network,
     store::{Store, StoreError},
 };
-use polydev_sandbox::{CONSOLE_TAIL, DriverError, Sandbox, SandboxId, egress};
+use polydev_sandbox::{CONSOLE_TAIL, DriverError, Sandbox, SandboxId};
 
 /// What stands between the console and the tool's standard error.
 const STDERR_HEADING: &str = "--- standard error of the tool ---\n";
@@ -23,12 +20,12 @@ impl Runs {
 /// Keeps what a sandbox of this task printed, the tool's last words, and what it reached. To be called
 /// before it is stopped: its console goes with it.
 pub(super) async fn keep(inner: &Inner, sandbox: &Sandbox, said: Option<&Said>) {
-    let network = said.and_then(|said| said.traffic.as_ref()).map(network);
-    let console = joined(sandbox.console().await, said.map_or(&[], |said| &said.stderr));
-    let console = match said.and_then(|said| said.secrets.as_ref()) {
-        Some(secrets) => secrets.bytes(&console).into_owned(),
-        None => console,
-    };
+    let mut network = said.and_then(|said| said.seen.as_ref()).map(Seen::now);
+    let mut console = joined(sandbox.console().await, said.map_or(&[], |said| &said.stderr));
+    if let Some(secrets) = said.and_then(|said| said.secrets.as_ref()) {
+        console = secrets.bytes(&console).into_owned();
+        network = network.map(|network| network.shown_by(|name| secrets.text(name).into_owned()));
+    }
     store(&inner.store, sandbox.id(), console, network.as_ref()).await;
 }
 
@@ -57,33 +54,6 @@ fn joined(mut console: Vec<u8>, stderr: &[u8]) -> Vec<u8> {
         console.extend_from_slice(stderr);
     }
     console
-}
-
-fn network(traffic: &egress::Traffic) -> Network {
-    let now = time::now_ms();
-    let host = |seen: egress::HostUsage| Host {
-        host: seen.host,
-        connections: seen.connections,
-        bytes_up: seen.bytes_up,
-        bytes_down: seen.bytes_down,
-    };
-    let flow = |seen: egress::Connection| Flow {
-        at: time::rfc3339(now - seen.at.elapsed().as_millis() as i64),
-        host: seen.host,
-        port: seen.port,
-        verdict: match seen.verdict {
-            egress::Verdict::Allowed => Verdict::Allowed,
-            egress::Verdict::Denied => Verdict::Denied,
-            egress::Verdict::Failed => Verdict::Failed,
-        },
-        reason: seen.reason.map(str::to_owned),
-        bytes_up: seen.bytes_up,
-        bytes_down: seen.bytes_down,
-    };
-    Network {
-        hosts: traffic.hosts().into_iter().map(host).collect(),
-        connections: traffic.log().into_iter().map(flow).collect(),
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod converse;
 mod disk;
 mod hub;
 mod login;
+mod network;
 mod outputs;
 pub mod plan;
 mod pool;
@@ -121,6 +122,8 @@ struct Live {
     starting: bool,
     /// Why it was stopped, when not by its owner.
     interrupted: bool,
+    /// What its sandbox reaches, once it has a way out.
+    seen: Option<network::Seen>,
 }
 
 impl Runs {

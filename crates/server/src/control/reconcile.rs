@@ -117,7 +117,7 @@ impl Runs {
             Some(found) => (Begin::Adopted, Sandbox::found(inner.driver.clone(), found)),
         };
         let (of, starting) = (sandbox.id().clone(), begin == Begin::Fresh);
-        live.insert(id.clone(), Live { sandbox: of, stop: stop.clone(), starting, interrupted: false });
+        live.insert(id.clone(), Live { sandbox: of, stop: stop.clone(), starting, interrupted: false, seen: None });
         self.0.tasks.spawn(async move {
             // However it ends, by a panic too.
             let _leave = Leave { inner: &inner, id: &id };

@@ -15,6 +15,7 @@ use super::{
     converse::{Tool, converse},
     fault,
     login::{self, When},
+    network::{self, Seen},
     outputs,
     prepare::{self, Entry},
     progress::{self, Progress},
@@ -30,6 +31,7 @@ use crate::{
         failure::{Code, Failure},
         redact::Redactor,
         run::Run,
+        sandbox::Network,
         time,
     },
     providers::{self, Dialogue, Outcome, Prompt, Provider, Step},
@@ -271,7 +273,7 @@ pub(super) struct Said {
     /// Its way out, for as long as its tool may need it.
     pub(super) way_out: Option<Attached>,
     /// What its way out has seen.
-    pub(super) traffic: Option<Traffic>,
+    pub(super) seen: Option<Seen>,
     /// That this server took the run over from another, until it is seen that the tool has got over that.
     pub(super) adopted: Option<Adopted>,
 }
@@ -365,7 +367,7 @@ async fn fresh(
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
     (said.version, said.secrets) = (Some(version.clone()), Some(secrets.clone()));
-    let traffic = out(inner, run, invocation.hosts, &guest, said);
+    let traffic = out(inner, run, invocation.hosts, &guest, None, said);
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     said.let_in = true;
     prepare::exec(inner, &guest, &hello, &invocation).await?;
@@ -407,7 +409,8 @@ async fn adopted(
     said.secrets = is_its_own.then(|| secrets.clone());
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
-    let traffic = out(inner, run, invocation.hosts, &guest, said);
+    let earlier = inner.store.network(guest.id().as_str()).await.map_err(fault)?;
+    let traffic = out(inner, run, invocation.hosts, &guest, earlier, said);
     let (stdout, connection, words) = match progress {
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version.clone()).await?;
@@ -440,12 +443,19 @@ async fn heard(
     tool: Tool<'_>,
     said: &mut Said,
 ) -> Result<Outcome, Stop> {
-    let guest = tool.guest.clone();
+    let (guest, seen) = (tool.guest.clone(), said.seen.clone());
+    let keep = async {
+        match &seen {
+            Some(seen) => network::keep_forever(inner, guest.id(), seen).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         // Its answer is not to wait for a look at its login: there is a last one at the end.
         outcome = converse(inner, run, tool, said) => outcome,
         never = login::watch(inner, run, provider, &guest) => match never {},
+        never = keep => match never {},
     }
 }
 
@@ -474,12 +484,16 @@ async fn begun(
     Ok(())
 }
 
-/// Opens a run's way out: what it sees.
-fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, said: &mut Said) -> Traffic {
+/// Opens a run's way out: what it sees, beside what was seen by an `earlier` server.
+fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, earlier: Option<Network>, said: &mut Said) -> Traffic {
     let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(hosts) };
     let way_out = inner.ways.gateway.attach(access, prepare::dial(guest));
     let traffic = way_out.traffic();
-    (said.way_out, said.traffic) = (Some(way_out), Some(traffic.clone()));
+    let seen = Seen::new(traffic.clone(), earlier);
+    if let Some(live) = inner.live().get_mut(&run.id) {
+        live.seen = Some(seen.clone());
+    }
+    (said.way_out, said.seen) = (Some(way_out), Some(seen));
     traffic
 }
 

@@ -1,7 +1,11 @@
 //! A sandbox as its owner sees it, while it stands and after its end.
 
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, btree_map::Entry};
 use utoipa::ToSchema;
+
+/// How many connections of a sandbox are kept, the newest.
+const CONNECTIONS_MAX: usize = 500;
 
 /// Where a sandbox stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -65,10 +69,36 @@ pub struct Sandbox {
 /// What the gateway saw of a sandbox: names, ports and bytes, never paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Network {
-    /// What went to and came from each host that was reached, by name.
+    /// Every host that was asked for, by name; beyond 256 that were reached and 256 that were not, as `(others)`.
     pub hosts: Vec<Host>,
     /// The newest 500 connections that were asked for, oldest first.
     pub connections: Vec<Flow>,
+}
+
+impl Network {
+    /// What was seen at first by one server, and then by the one that took the sandbox over.
+    #[must_use]
+    pub fn and_then(self, later: Self) -> Self {
+        let mut hosts: BTreeMap<String, Host> = self.hosts.into_iter().map(|host| (host.host.clone(), host)).collect();
+        for host in later.hosts {
+            match hosts.entry(host.host.clone()) {
+                Entry::Vacant(new) => drop(new.insert(host)),
+                Entry::Occupied(known) => known.into_mut().add(host),
+            }
+        }
+        let mut connections = self.connections;
+        connections.extend(later.connections);
+        connections.drain(..connections.len().saturating_sub(CONNECTIONS_MAX));
+        Self { hosts: hosts.into_values().collect(), connections }
+    }
+
+    /// The same, with every name as `shown` gives it back.
+    #[must_use]
+    pub fn shown_by(mut self, shown: impl Fn(&str) -> String) -> Self {
+        self.hosts.iter_mut().for_each(|host| host.host = shown(&host.host));
+        self.connections.iter_mut().for_each(|flow| flow.host = shown(&flow.host));
+        self
+    }
 }
 
 /// What went to and came from one host.
@@ -78,10 +108,30 @@ pub struct Host {
     pub host: String,
     /// Connections that were opened.
     pub connections: u64,
+    /// Connections that were refused, those among them that had been opened before.
+    #[serde(default)]
+    pub denied: u64,
+    /// Connections that were allowed, and could not be opened.
+    #[serde(default)]
+    pub failed: u64,
+    /// Why the last of those was refused or not opened.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Bytes from the sandbox.
     pub bytes_up: u64,
     /// Bytes to the sandbox.
     pub bytes_down: u64,
+}
+
+impl Host {
+    fn add(&mut self, later: Self) {
+        self.connections += later.connections;
+        self.denied += later.denied;
+        self.failed += later.failed;
+        self.reason = later.reason.or(self.reason.take());
+        self.bytes_up += later.bytes_up;
+        self.bytes_down += later.bytes_down;
+    }
 }
 
 /// One connection that a sandbox asked for.

@@ -72,17 +72,23 @@ impl Store {
         text.map(parse).transpose()
     }
 
-    /// Keeps what a sandbox printed, and what the gateway saw of it. What is kept already stays.
+    /// Keeps what a sandbox printed, unless that is kept already, and what the gateway saw of it.
     pub async fn keep_console(&self, id: &str, console: &[u8], network: Option<&Network>) -> Result<(), StoreError> {
-        let network = network.map(|network| serde_json::to_string(network).expect("our own type has string keys"));
         sqlx::query(
-            "UPDATE sandboxes SET console = COALESCE(console, $1), network = COALESCE(network, $2) WHERE id = $3",
+            "UPDATE sandboxes SET console = COALESCE(console, $1), network = COALESCE($2, network) WHERE id = $3",
         )
         .bind(console)
-        .bind(network)
+        .bind(network.map(json))
         .bind(id)
         .execute(self.write())
         .await?;
+        Ok(())
+    }
+
+    /// Keeps what the gateway saw of a sandbox so far.
+    pub async fn keep_network(&self, id: &str, network: &Network) -> Result<(), StoreError> {
+        let update = sqlx::query("UPDATE sandboxes SET network = $1 WHERE id = $2");
+        update.bind(json(network)).bind(id).execute(self.write()).await?;
         Ok(())
     }
 
@@ -150,6 +156,10 @@ impl Store {
         let ids = sqlx::query_scalar("SELECT id FROM sandboxes WHERE ended_at IS NULL");
         Ok(ids.fetch_all(self.read()).await?)
     }
+}
+
+fn json(network: &Network) -> String {
+    serde_json::to_string(network).expect("our own type has string keys")
 }
 
 pub(super) fn sandbox_of(row: &AnyRow) -> Result<Sandbox, StoreError> {

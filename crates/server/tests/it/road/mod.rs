@@ -16,6 +16,7 @@ mod kills;
 mod large;
 mod limits;
 mod logins;
+mod network;
 mod once;
 mod pool;
 mod postgres;

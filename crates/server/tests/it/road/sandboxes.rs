@@ -13,7 +13,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 /// Has the tool print on its own standard error, and try the same with the agent's console.
 const SHOUTER: &str = "use tool: for f in /proc/[0-9]*/fd/[12]; do case $f in */fd/2|/proc/1/*) echo SHOUTED >$f;; esac; done 2>/dev/null; echo done";
 
-async fn get(server: &Server, path: &str) -> Value {
+pub(super) async fn get(server: &Server, path: &str) -> Value {
     let response = server.request(Method::GET, path).send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     response.json().await.unwrap()

@@ -1,6 +1,6 @@
 //! What only its owner may read is told to nobody else, an admin or not, by no endpoint of the document.
 
-use super::{blocking, connected};
+use super::{blocking, connected, network::connect};
 use crate::support::server::{NO_POOL, Server, text};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::Method;
@@ -67,7 +67,7 @@ async fn json_of(server: &Server, key: &str, path: &str) -> Value {
 async fn run(server: &Server) -> Theirs {
     let response = server.request(Method::POST, "/runs?wait=true").json(&json!({
         "provider": "claude",
-        "prompt": format!("use tool: echo {CANARY}; echo {CANARY} > {CANARY}.txt; echo {CANARY} >&2"),
+        "prompt": format!("use tool: echo {CANARY}; echo {CANARY} > {CANARY}.txt; echo {CANARY} >&2; {}", connect(&format!("{CANARY}.example.com:443"))),
         "system": CANARY,
         "metadata": { "note": CANARY },
         "files": [{ "path": format!("{CANARY}-given.txt"), "content_base64": BASE64_STANDARD.encode(CANARY) }],
@@ -111,7 +111,7 @@ async fn what_is_its_owners_is_told_to_nobody_else() {
             told.push(path);
         }
     }
-    for path in ["", "/events", "/files", &format!("/files/{CANARY}.txt")] {
+    for path in ["", "/events", "/files", &format!("/files/{CANARY}.txt"), "/network"] {
         assert!(told.contains(&format!("{own}{path}")), "{path}: {told:?}");
     }
     assert!(told.contains(&"/runs".to_owned()), "{told:?}");

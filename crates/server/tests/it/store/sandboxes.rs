@@ -41,7 +41,15 @@ async fn a_sandbox_leaves_its_console_and_what_it_reached() {
         assert_eq!((sandbox.user_id.as_deref(), sandbox.run_id.as_deref()), (Some("usr_1"), Some("run_1")));
         assert_eq!((store.console("sbx_1").await.unwrap(), store.network("sbx_1").await.unwrap()), (None, None));
 
-        let host = Host { host: "api.example.com".into(), connections: 2, bytes_up: 10, bytes_down: 1 << 40 };
+        let host = Host {
+            host: "api.example.com".into(),
+            connections: 2,
+            denied: 1,
+            failed: 0,
+            reason: Some("not_tls".into()),
+            bytes_up: 10,
+            bytes_down: 1 << 40,
+        };
         let flow = Flow {
             at: "2026-01-01T00:00:00.000Z".into(),
             host: "10.0.0.1".into(),
@@ -56,7 +64,11 @@ async fn a_sandbox_leaves_its_console_and_what_it_reached() {
         store.keep_console("sbx_1", console, Some(&network)).await.unwrap();
         store.keep_console("sbx_1", b"later", None).await.unwrap();
         assert_eq!(store.console("sbx_1").await.unwrap().unwrap(), console, "the first that was kept stays");
-        assert_eq!(store.network("sbx_1").await.unwrap(), Some(network));
+        assert_eq!(store.network("sbx_1").await.unwrap(), Some(network.clone()));
+        let later = network.clone().and_then(network);
+        assert_eq!((later.hosts.len(), later.hosts[0].connections, later.connections.len()), (1, 4, 2));
+        store.keep_network("sbx_1", &later).await.unwrap();
+        assert_eq!(store.network("sbx_1").await.unwrap(), Some(later), "the last that was seen counts");
 
         let fault = Fault { stage: "creating", reason: "nul \0".into() };
         store.set_sandbox("sbx_1", &State::Failed(fault), 2000).await.unwrap();

@@ -1,0 +1,110 @@
+//! What a run's sandbox reaches, as its owner sees it: while it goes on, and after.
+//!
+//! ```text
+//!   gateway ─► Traffic ─┐
+//!                       ├─► Seen::now() ─┬─► GET /runs/{id}/network
+//!   row, of the server ─┘                └─► row: now and then, and at the end
+//!   that began the run
+//! ```
+
+use super::{Inner, Live, Runs, chain};
+use crate::{
+    domain::{
+        sandbox::{Flow, Host, Network, Verdict},
+        time,
+    },
+    store::StoreError,
+};
+use polydev_sandbox::{SandboxId, egress};
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
+
+/// How often what was seen is kept: a server that is killed loses no more of it.
+const KEPT_EVERY: Duration = Duration::from_secs(30);
+
+/// What was seen of a sandbox so far. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    traffic: egress::Traffic,
+    earlier: Option<Network>,
+    /// A moment, by both clocks.
+    since: (Instant, i64),
+}
+
+impl Seen {
+    /// What this server sees, after what an `earlier` one saw, as far as that was kept.
+    pub(super) fn new(traffic: egress::Traffic, earlier: Option<Network>) -> Self {
+        Self { traffic, earlier, since: (Instant::now(), time::now_ms()) }
+    }
+
+    /// All of it.
+    pub(super) fn now(&self) -> Network {
+        let now = self.by_this_server();
+        match &self.earlier {
+            Some(earlier) => earlier.clone().and_then(now),
+            None => now,
+        }
+    }
+
+    fn by_this_server(&self) -> Network {
+        let host = |seen: egress::HostUsage| Host {
+            host: seen.host,
+            connections: seen.connections,
+            denied: seen.denied,
+            failed: seen.failed,
+            reason: seen.reason.map(str::to_owned),
+            bytes_up: seen.bytes_up,
+            bytes_down: seen.bytes_down,
+        };
+        let flow = |seen: egress::Connection| Flow {
+            at: time::rfc3339(self.since.1 + seen.at.saturating_duration_since(self.since.0).as_millis() as i64),
+            host: seen.host,
+            port: seen.port,
+            verdict: match seen.verdict {
+                egress::Verdict::Allowed => Verdict::Allowed,
+                egress::Verdict::Denied => Verdict::Denied,
+                egress::Verdict::Failed => Verdict::Failed,
+            },
+            reason: seen.reason.map(str::to_owned),
+            bytes_up: seen.bytes_up,
+            bytes_down: seen.bytes_down,
+        };
+        Network {
+            hosts: self.traffic.hosts().into_iter().map(host).collect(),
+            connections: self.traffic.log().into_iter().map(flow).collect(),
+        }
+    }
+}
+
+impl Runs {
+    /// What a sandbox of this run has reached so far, or had until its end; nothing where that is not known.
+    pub async fn network(&self, run: &str, sandbox: &str) -> Result<Option<Network>, StoreError> {
+        let seen = |live: &Live| live.seen.clone().filter(|_| live.sandbox.as_str() == sandbox);
+        let seen = self.0.live().get(run).and_then(seen);
+        match seen {
+            Some(seen) => Ok(Some(seen.now())),
+            None => self.0.store.network(sandbox).await,
+        }
+    }
+}
+
+/// Keeps what is seen of a sandbox, now and then, for as long as it is waited for.
+pub(super) async fn keep_forever(inner: &Inner, sandbox: &SandboxId, seen: &Seen) -> Infallible {
+    let mut timer = tokio::time::interval(KEPT_EVERY);
+    let mut kept = Network::default();
+    loop {
+        timer.tick().await;
+        let now = seen.now();
+        if now == kept {
+            continue;
+        }
+        match inner.store.keep_network(sandbox.as_str(), &now).await {
+            Ok(()) => kept = now,
+            Err(error) => {
+                tracing::warn!(%sandbox, error = chain(&error), "what a sandbox reached could not be kept yet");
+            }
+        }
+    }
+}
