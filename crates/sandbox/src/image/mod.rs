@@ -18,6 +18,7 @@
 //! call what the links in `DIR/usr/local/bin` lead to: they are absolute, so
 //! put `DIR` before them.
 
+mod desktop;
 mod ext4;
 mod prove;
 mod recipe;
@@ -59,16 +60,19 @@ pub const MOUNT_POINTS: &str = "/.polydev";
 pub enum Kind {
     /// For sandboxes without a desktop: the tools, git, ripgrep.
     Cli,
+    /// All that, and a desktop to sign in at.
+    Desktop,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: &'static [Self] = &[Self::Cli];
+    pub const ALL: &'static [Self] = &[Self::Cli, Self::Desktop];
 
     /// Its name, as on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cli => "cli",
+            Self::Desktop => "desktop",
         }
     }
 }
@@ -81,7 +85,7 @@ impl fmt::Display for Kind {
 
 /// Text that names no kind of image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no image `{0}`: there is `cli`")]
+#[error("there is no image `{0}`: there are `cli` and `desktop`")]
 pub struct NoSuchKind(String);
 
 impl FromStr for Kind {
@@ -125,6 +129,8 @@ pub enum Stage {
     Tools,
     /// The user, the identity, and away with what is not needed.
     Trim,
+    /// What programs would otherwise prepare in every sandbox anew.
+    Warm,
     /// One ext4 file.
     Filesystem,
     /// The proof that it works.
@@ -137,6 +143,7 @@ impl fmt::Display for Stage {
             Self::Bootstrap => "bootstrap",
             Self::Tools => "tools",
             Self::Trim => "trim",
+            Self::Warm => "warm",
             Self::Filesystem => "filesystem",
             Self::Verify => "verify",
         })

@@ -1,6 +1,6 @@
 //! What is asked of a sandbox that is made from an image.
 
-use super::{HOME, IDENTITY, Image, UID, USER, WORKSPACE, verify::Report};
+use super::{HOME, IDENTITY, Image, Kind, UID, USER, WORKSPACE, verify::Report};
 use crate::{
     driver::{Cpus, Driver, DriverError, Limits, Priority, SandboxId, SandboxSpec},
     guest::{Guest, GuestError, JobOutput, OutputStream},
@@ -14,9 +14,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How much of a program's output is kept, in bytes.
 const OUTPUT: u32 = 64 << 10;
 /// As `sandbox.cli` has it by default.
-const LIMITS: Limits = Limits { memory_mib: 1024, cpus: Cpus { milli: 1000 }, pids: 512, disk_mib: 512 };
+const CLI: Limits = Limits { memory_mib: 1024, cpus: Cpus { milli: 1000 }, pids: 512, disk_mib: 512 };
+/// As `sandbox.desktop` has it by default.
+const DESKTOP: Limits = Limits { memory_mib: 1536, pids: 1024, ..CLI };
 /// Debian 13 has about 150 authorities: with fewer than this the store was not made.
 const AUTHORITIES_MIN: u32 = 50;
+
+/// A letter of each of the scripts that most people write, one that is no text, and one that is a picture.
+const LETTERS: &str = "0041 03b1 0416 0561 05d0 0627 0710 0780 07ca 0905 0995 0a05 0a85 0b05 0b85 0c05 0c85 0d05 0d85 0e01 \
+                       0e81 0f40 1000 10d0 1100 1200 13a0 1401 1780 1820 1c5a 2d30 3042 30a2 3105 4e2d 9f8d a000 a4d0 \
+                       a984 ac00 1e900 2192 221e 2603 1f600";
 
 /// What two sandboxes must not share, or what tells of the machine that built.
 const NOT_THERE: &[&str] = &[
@@ -33,7 +40,10 @@ pub(super) async fn sandbox(image: &Image, driver: &Arc<dyn Driver>, report: &mu
     let spec = SandboxSpec {
         image: image.path.clone(),
         image_id: image.id.clone(),
-        limits: LIMITS,
+        limits: match image.kind {
+            Kind::Cli => CLI,
+            Kind::Desktop => DESKTOP,
+        },
         ca_file: None,
         priority: Priority::Normal,
     };
@@ -100,6 +110,25 @@ impl Prover<'_> {
             .await;
         let look = format!("for f in {}; do [ -e $f ] && echo $f; done; true", NOT_THERE.join(" "));
         self.check("left-overs", &["sh", "-c", &look], str::is_empty).await;
+        match self.image.kind {
+            Kind::Cli => {}
+            Kind::Desktop => self.desktop().await,
+        }
+    }
+
+    /// What only a desktop has.
+    async fn desktop(&mut self) {
+        self.check("firefox", &["firefox-esr", "--version"], |said| said.starts_with("Mozilla Firefox ")).await;
+        let look = format!("for c in {LETTERS}; do [ \"$(fc-list \":charset=$c\")\" ] || echo $c; done");
+        self.check("letters without a font", &["sh", "-c", &look], str::is_empty).await;
+        // What was prepared when the image was built: without the cache every program looks at every font.
+        let prepared =
+            ".mozilla/firefox/polydev/compatibility.ini .cache/mozilla/firefox/polydev/startupCache/scriptCache.bin";
+        let look = format!("cd; ls {prepared} && ls /var/cache/fontconfig/*.cache-* | wc -l");
+        self.check("prepared", &["sh", "-c", &look], |said| {
+            said.lines().last().is_some_and(|count| count.parse().is_ok_and(|count: u32| count > 0))
+        })
+        .await;
     }
 
     /// The content id, as it is read from inside.

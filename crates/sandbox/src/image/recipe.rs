@@ -1,7 +1,9 @@
 //! The recipes that this program carries, and how one becomes a folder of files.
 
 use super::{
-    HOME, IDENTITY, ImageError, Kind, MOUNT_POINTS, OnProgress, Progress, Source, Stage, UID, USER, WORKSPACE, tree,
+    HOME, IDENTITY, ImageError, Kind, MOUNT_POINTS, OnProgress, Progress, Source, Stage, UID, USER, WORKSPACE,
+    desktop::{self, Addition},
+    tree,
 };
 use crate::cmd::{self, Cmd, CmdError};
 use async_trait::async_trait;
@@ -17,11 +19,13 @@ use std::{
 };
 
 /// The builder's own version: to be raised when the same recipe makes another image.
-const FORMAT: u32 = 1;
+const FORMAT: &str = "1";
 /// Where the tools lie in an image.
 const TOOLS: &str = "opt/tools";
 /// How long Debian's or npm's packages may take to arrive.
 const DOWNLOAD: Duration = Duration::from_secs(45 * 60);
+/// How long programs may take to prepare. They take a few seconds.
+const WARMING: Duration = Duration::from_secs(5 * 60);
 
 /// What an image is made from: Debian packages, and tools at the versions of a lock file.
 #[derive(Debug, Clone)]
@@ -39,7 +43,18 @@ struct Text {
     package: &'static str,
     lock: &'static str,
     npmrc: &'static str,
+    /// What comes on top of all that.
+    more: Option<&'static Addition>,
 }
+
+/// What every image has.
+const CLI: Text = Text {
+    recipe: include_str!("../../../../images/cli/recipe.toml"),
+    package: include_str!("../../../../images/cli/package.json"),
+    lock: include_str!("../../../../images/cli/package-lock.json"),
+    npmrc: include_str!("../../../../images/cli/.npmrc"),
+    more: None,
+};
 
 /// `recipe.toml`; the file itself explains each field.
 #[derive(Debug, Clone, Deserialize)]
@@ -54,6 +69,21 @@ struct Steps {
     empty: Vec<String>,
     remove: Vec<String>,
     tools: Vec<Tool>,
+    #[serde(skip)]
+    home: Vec<String>,
+    #[serde(skip)]
+    shared: Vec<String>,
+}
+
+/// The `recipe.toml` of an image that has all that another has.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct More {
+    packages: Vec<String>,
+    leave_out: Vec<String>,
+    keep: Vec<String>,
+    home: Vec<String>,
+    shared: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -74,15 +104,19 @@ impl Recipe {
     /// The recipe of a kind.
     pub fn of(kind: Kind) -> Self {
         let text = match kind {
-            Kind::Cli => Text {
-                recipe: include_str!("../../../../images/cli/recipe.toml"),
-                package: include_str!("../../../../images/cli/package.json"),
-                lock: include_str!("../../../../images/cli/package-lock.json"),
-                npmrc: include_str!("../../../../images/cli/.npmrc"),
-            },
+            Kind::Cli => CLI,
+            Kind::Desktop => Text { more: Some(&desktop::ADDITION), ..CLI },
         };
-        let steps: Steps =
+        let mut steps: Steps =
             toml::from_str(text.recipe).expect("recipes are part of this program, and a test reads each");
+        if let Some(more) = text.more {
+            let more: More = toml::from_str(more.recipe).expect("the same holds for what comes on top");
+            steps.packages.extend(more.packages);
+            steps.leave_out.extend(more.leave_out);
+            steps.keep.extend(more.keep);
+            steps.home = more.home;
+            steps.shared = more.shared;
+        }
         let package: Package = serde_json::from_str(text.package).expect("the same holds for their packages");
         let version = |tool: &Tool| package.dependencies.get(&tool.package).cloned().unwrap_or_default();
         let tools = steps.tools.iter().map(|tool| (tool.name.clone(), version(tool))).collect();
@@ -124,6 +158,23 @@ impl Recipe {
         run(Stage::Tools, npm, progress).await
     }
 
+    /// Lets programs prepare in the tree what each sandbox would prepare anew.
+    async fn warm(&self, more: &Addition, root: &Path, progress: OnProgress<'_>) -> Result<(), ImageError> {
+        // They keep the times of files as the image will have them.
+        tree::tame(root, self.steps.epoch).map_err(ImageError::at(root))?;
+        // All that it mounts and starts goes with it, and nothing of it is on a network.
+        let warm = Cmd::new("unshare")
+            .args(["--mount", "--net", "--ipc", "--uts", "--pid", "--fork", "--kill-child"])
+            .args(["sh", "-eus", "--"])
+            .arg(root)
+            .args([USER, HOME])
+            .stdin(more.warm)
+            .env("SOURCE_DATE_EPOCH", self.steps.epoch.to_string())
+            .env("LC_ALL", "C.UTF-8")
+            .timeout(WARMING);
+        run(Stage::Warm, warm, progress).await
+    }
+
     fn trim(&self, root: &Path) -> io::Result<()> {
         for path in &self.steps.remove {
             tree::remove(&root.join(path))?;
@@ -142,6 +193,12 @@ impl Recipe {
         }
         self.add_user(root)?;
         self.name_host(root)?;
+        for (path, text) in self.text.more.iter().flat_map(|more| more.files) {
+            write(&root.join(path), text)?;
+            if path.starts_with("usr/local/bin/") {
+                fs::set_permissions(root.join(path), Permissions::from_mode(0o755))?;
+            }
+        }
         let identity = serde_json::json!({ "kind": self.kind, "id": self.id(), "tools": self.tools });
         write(&inside(root, Path::new(IDENTITY)), &format!("{identity}\n"))
     }
@@ -154,6 +211,19 @@ impl Recipe {
             fs::create_dir_all(&dir)?;
             fs::set_permissions(&dir, Permissions::from_mode(0o755))?;
             chown(&dir, Some(UID), Some(UID))?;
+        }
+        for folder in &self.steps.home {
+            // Each of its folders is the user's, too.
+            let mut dir = inside(root, Path::new(HOME));
+            for part in Path::new(folder) {
+                dir.push(part);
+                fs::create_dir_all(&dir)?;
+                chown(&dir, Some(UID), Some(UID))?;
+            }
+        }
+        for folder in &self.steps.shared {
+            fs::create_dir_all(root.join(folder))?;
+            fs::set_permissions(root.join(folder), Permissions::from_mode(0o1777))?;
         }
         Ok(())
     }
@@ -179,7 +249,9 @@ impl Source for Recipe {
 
     fn id(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [&FORMAT.to_string(), self.text.recipe, self.text.package, self.text.lock, self.text.npmrc] {
+        let mut parts = vec![FORMAT, self.text.recipe, self.text.package, self.text.lock, self.text.npmrc];
+        parts.extend(self.text.more.into_iter().flat_map(Addition::parts));
+        for part in parts {
             // Each part's length first, so that no two lists of parts read the same.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
@@ -220,7 +292,10 @@ impl Source for Recipe {
             .flatten()
             .map_err(ImageError::at(root))?;
         progress(Progress::Finished(Stage::Trim, began.elapsed()));
-        Ok(())
+        match self.text.more {
+            Some(more) => self.warm(more, root, progress).await,
+            None => Ok(()),
+        }
     }
 }
 

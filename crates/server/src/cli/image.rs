@@ -12,13 +12,13 @@ use std::time::Duration;
 pub enum ImageCommand {
     /// Build an image; nothing happens when it is there and up to date.
     Build {
-        /// cli, or all.
+        /// cli, desktop, or all.
         #[arg(default_value = "all")]
         kind: String,
     },
     /// Prove that an image is whole and that its tools work.
     Verify {
-        /// cli, or all.
+        /// cli, desktop, or all.
         #[arg(default_value = "all")]
         kind: String,
     },
@@ -51,7 +51,6 @@ pub async fn run(command: ImageCommand, config: &Config, format: Format) -> Resu
 fn kinds(name: &str) -> Result<Vec<Kind>, CliError> {
     match name {
         "all" => Ok(Kind::ALL.to_vec()),
-        "desktop" => Err(CliError::usage("the `desktop` image is to come in a later version")),
         name => Ok(vec![name.parse().map_err(CliError::usage)?]),
     }
 }
