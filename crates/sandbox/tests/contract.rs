@@ -69,7 +69,7 @@ impl Host {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let image = tiny_image(dir.path()).await;
+        let image = tiny_image(dir.path(), &[]).await;
         let host = Self { dir, image, kind: "oci", runtime: Some(program) };
         let probe = host.driver().probe().await;
         assert!(probe.available, "{probe:?}");

@@ -18,21 +18,28 @@ pub(crate) const USER: u32 = 10001;
 
 const PROGRAMS: [&str; 7] = ["sh", "cat", "dd", "env", "head", "ls", "sleep"];
 
-/// Builds an ext4 image of a few of this host's programs, in seconds, below `dir`.
-pub(crate) async fn tiny_image(dir: &Path) -> PathBuf {
+/// Builds an ext4 image of a few of this host's programs, in seconds, below `dir`. `more` are other programs, by the
+/// file and by the name and the mode that they have in its `/bin`.
+pub(crate) async fn tiny_image(dir: &Path, more: &[(&Path, &str, u32)]) -> PathBuf {
     let root = dir.join("image-root");
     for folder in ["bin", "dev", "etc/ssl/certs", "proc", "sys", "tmp", "home/polydev", "workspace"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
-    for name in PROGRAMS {
-        let program = cmd::find(name).unwrap_or_else(|| panic!("`{name}` is not installed"));
-        copy(&program, &root.join("bin").join(name));
-        for library in libraries(&program).await {
+    let found = PROGRAMS.map(|name| cmd::find(name).unwrap_or_else(|| panic!("`{name}` is not installed")));
+    let usual = found.iter().zip(PROGRAMS).map(|(program, name)| (program.as_path(), name, 0o755));
+    for (program, name, mode) in usual.chain(more.iter().copied()) {
+        let place = root.join("bin").join(name);
+        copy(program, &place);
+        fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
+        for library in libraries(program).await {
             copy(&library, &root.join(library.strip_prefix("/").unwrap()));
         }
     }
     fs::write(root.join("etc/hosts"), "127.0.0.1 localhost polydev\n").unwrap();
     fs::write(root.join("etc/ssl/certs/ca-certificates.crt"), "the image's own\n").unwrap();
+    // What the image's root keeps to itself.
+    fs::write(root.join("etc/shadow"), "root's own\n").unwrap();
+    fs::set_permissions(root.join("etc/shadow"), fs::Permissions::from_mode(0o600)).unwrap();
     // A link that leads out of the image, for whoever would follow it on the host.
     symlink("/etc/passwd", root.join("etc/link")).unwrap();
     for owned in ["home/polydev", "workspace"] {
@@ -41,7 +48,7 @@ pub(crate) async fn tiny_image(dir: &Path) -> PathBuf {
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
     let image = dir.join("tiny.ext4");
     let make = Cmd::new("mke2fs").args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]);
-    cmd::run(make.arg(&root).arg(&image).arg("32M")).await.unwrap();
+    cmd::run(make.arg(&root).arg(&image).arg("64M")).await.unwrap();
     image
 }
 

@@ -1,0 +1,272 @@
+//! Real sandboxes, with and without a rule, and the probe in them.
+
+use crate::{
+    Family, WAYS, assert_complete,
+    common::{self, job},
+    edit::Edit,
+};
+use polydev_sandbox::{
+    Driver, SandboxId, SandboxSpec, cmd,
+    driver::{Cpus, Limits, Priority},
+    drivers::{DriverConfig, by_name},
+    guest::Guest,
+};
+use std::{
+    collections::BTreeSet,
+    fmt, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// Where the probe is, inside.
+const PROBE: &str = "/bin/probe";
+/// The same program, as one that runs as its owner, root.
+pub(crate) const SETUID_PROBE: &str = "/bin/probe-of-root";
+
+/// A host with sandboxes.
+pub(crate) struct House {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) image: PathBuf,
+    runtime: PathBuf,
+    /// What a way that is open leads to.
+    pub(crate) canary: String,
+    /// The certificates that every sandbox is given beside those of its image.
+    ca: PathBuf,
+}
+
+/// A sandbox of it.
+pub(crate) struct Inside {
+    driver: Arc<dyn Driver>,
+    pub(crate) guest: Guest,
+}
+
+/// What the probe said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    Got(String),
+    Refused(String),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Got(what) => write!(f, "got {what:.100}"),
+            Self::Refused(why) => write!(f, "refused {why}"),
+        }
+    }
+}
+
+/// A way, tried.
+pub(crate) struct Try {
+    /// Its name in the table.
+    pub(crate) way: &'static str,
+    /// Which program tries it, and what it is told to do.
+    pub(crate) program: &'static str,
+    pub(crate) args: Vec<String>,
+    /// What it takes to open it.
+    pub(crate) without: Vec<Edit>,
+    /// What is seen there, among other things, when it is open.
+    pub(crate) leads: String,
+    /// The step at which it ends, and why, when it is shut.
+    pub(crate) shut: String,
+}
+
+impl Try {
+    pub(crate) fn new(way: &'static str, args: &[&str], without: &[Edit], leads: &str, shut: String) -> Self {
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { way, args, program: PROBE, without: without.to_vec(), leads: leads.to_owned(), shut }
+    }
+}
+
+/// The step at which a way ends, and the number of the system's error.
+pub(crate) fn at(step: &str, why: i32) -> String {
+    format!("{step} {why}")
+}
+
+impl House {
+    /// None where containers cannot be made. A machine with a runtime and root has no excuse.
+    pub(crate) async fn new() -> Option<Self> {
+        let Some(runtime) = cmd::find("crun").or_else(|| cmd::find("runc")) else {
+            println!("skipped: neither `crun` nor `runc` is installed");
+            return None;
+        };
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: containers need root");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        // Who takes a rule away may be nobody of the host, and comes by here.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let probe = Path::new(env!("CARGO_BIN_EXE_polydev-probe"));
+        let name = |path: &'static str| path.rsplit('/').next().unwrap();
+        let programs = [(probe, name(PROBE), 0o755), (probe, name(SETUID_PROBE), 0o4755)];
+        let image = common::tiny_image(dir.path(), &programs).await;
+        let canary = format!("canary-{}-{}", std::process::id(), next());
+        let ca = dir.path().join("ca.pem");
+        fs::write(&ca, "-----BEGIN CERTIFICATE-----\nextra\n-----END CERTIFICATE-----\n").unwrap();
+        let house = Self { dir, image, runtime, canary, ca };
+        let probed = house.driver(&[]).probe().await;
+        assert!(probed.available, "{probed:?}");
+        Some(house)
+    }
+
+    /// The driver as it is, or over a runtime that takes rules away.
+    fn driver(&self, without: &[Edit]) -> Arc<dyn Driver> {
+        let runtime = if without.is_empty() { self.runtime.clone() } else { self.weak_runtime(without) };
+        let config = DriverConfig { state_dir: self.dir.path().join("state"), oci_runtime: Some(runtime) };
+        by_name("oci", &config).unwrap()
+    }
+
+    fn weak_runtime(&self, without: &[Edit]) -> PathBuf {
+        let edits = self.dir.path().join(format!("edits-{}", next()));
+        fs::write(&edits, serde_json::to_vec(without).unwrap()).unwrap();
+        let script = edits.with_extension("sh");
+        let (probe, real) = (env!("CARGO_BIN_EXE_polydev-probe"), self.runtime.display());
+        fs::write(&script, format!("#!/bin/sh\nexec {probe:?} runtime {edits:?} '{real}' \"$@\"\n")).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        script
+    }
+
+    /// What sandboxes are made from here.
+    pub(crate) fn spec(&self) -> SandboxSpec {
+        SandboxSpec {
+            image: self.image.clone(),
+            image_id: "tiny".to_owned(),
+            limits: Limits { memory_mib: 256, cpus: Cpus { milli: 2000 }, pids: 64, disk_mib: 32 },
+            ca_file: Some(self.ca.clone()),
+            priority: Priority::Normal,
+        }
+    }
+
+    /// A sandbox, as every run has it but for what is taken away.
+    pub(crate) async fn sandbox(&self, without: &[Edit]) -> Inside {
+        self.sandbox_of(&self.spec(), without).await
+    }
+
+    /// The same, from something else.
+    pub(crate) async fn sandbox_of(&self, spec: &SandboxSpec, without: &[Edit]) -> Inside {
+        let (driver, id) = (self.driver(without), id());
+        driver.create(&id, spec).await.unwrap_or_else(|error| panic!("{without:?}: {error}"));
+        let guest = Guest::new(driver.clone(), id);
+        guest.hello().await.unwrap();
+        Inside { driver, guest }
+    }
+
+    /// The folder that the driver keeps for a sandbox.
+    pub(crate) fn folder(&self, inside: &Inside) -> PathBuf {
+        self.dir.path().join("state/oci").join(inside.guest.id().as_str())
+    }
+
+    /// The host's number of a sandbox's first process.
+    pub(crate) fn first_process(&self, inside: &Inside) -> i32 {
+        fs::read_to_string(self.folder(inside).join("pid")).unwrap().trim().parse().unwrap()
+    }
+
+    /// Tries ways that the whole of a family's table names, each open and then shut. Those that need the same
+    /// rules away share a sandbox.
+    pub(crate) async fn prove(&self, family: Family, tries: Vec<Try>) {
+        self.prove_and(family, tries, async |_, _, _| {}).await;
+    }
+
+    /// The same, and has `look` see what an open way has done on the host.
+    pub(crate) async fn prove_and(&self, family: Family, tries: Vec<Try>, look: impl AsyncFn(&str, &Inside, &str)) {
+        let mut wrong = Vec::new();
+        let strong = self.sandbox(&[]).await;
+        let mut weak: Vec<(&[Edit], Inside)> = Vec::new();
+        for one in &tries {
+            assert!(!one.without.is_empty(), "`{}` takes nothing away", one.way);
+            if !weak.iter().any(|(edits, _)| *edits == one.without) {
+                weak.push((&one.without, self.sandbox(&one.without).await));
+            }
+            let (_, open) = weak.iter().find(|(edits, _)| *edits == one.without).unwrap();
+            let args: Vec<&str> = one.args.iter().map(String::as_str).collect();
+            let (said, shut) = (open.run(one.program, &args).await, strong.run(one.program, &args).await);
+            match (judge(one.way, &said, &shut, &one.leads, &one.shut), said) {
+                (None, Said::Got(what)) => look(one.way, open, &what).await,
+                (fault, _) => wrong.extend(fault),
+            }
+        }
+        for inside in weak.into_iter().map(|(_, inside)| inside).chain([strong]) {
+            inside.end().await;
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert_complete(family, &tries.iter().map(|one| one.way).collect::<BTreeSet<_>>());
+    }
+}
+
+/// What is wrong with what was seen, if anything.
+pub(crate) fn judge(way: &str, open: &Said, shut: &Said, leads: &str, refused: &str) -> Option<String> {
+    let rules = WAYS.iter().find(|listed| listed.name == way).map_or(&[][..], |way| way.rules);
+    println!("{way}: without {}: {open}; with: {shut}", rules.join(", "));
+    let opened = matches!(open, Said::Got(what) if what.contains(leads));
+    let is_shut = matches!(shut, Said::Refused(why) if why == refused);
+    (!opened || !is_shut).then(|| format!("{way}: open: {open}, not got {leads}; shut: {shut}, not refused {refused}"))
+}
+
+impl Inside {
+    /// Has the probe try something.
+    pub(crate) async fn probe(&self, args: &[&str]) -> Said {
+        self.run(PROBE, args).await
+    }
+
+    /// Has a program try something that answers as the probe does.
+    pub(crate) async fn run(&self, program: &str, args: &[&str]) -> Said {
+        let ran = common::run(&self.guest, job(&[&[program], args].concat())).await;
+        // A probe that becomes two has its child speak first.
+        match ran.stdout.lines().next().and_then(|line| line.split_once(' ')) {
+            Some(("got", what)) => Said::Got(what.to_owned()),
+            Some(("refused", why)) => Said::Refused(why.to_owned()),
+            Some(_) | None => panic!("{args:?}: {ran:?}"),
+        }
+    }
+
+    /// Destroys it.
+    pub(crate) async fn end(self) {
+        self.driver.destroy(self.guest.id()).await.unwrap();
+    }
+}
+
+impl Drop for House {
+    /// A test that failed leaves no sandboxes to the next one.
+    fn drop(&mut self) {
+        let driver = self.driver(&[]);
+        let destroy_all = async {
+            for sandbox in driver.observe().await.unwrap_or_default() {
+                let _ = driver.destroy(&sandbox.id).await;
+            }
+        };
+        // Within the test's runtime no other may be entered on the same thread.
+        std::thread::scope(|scope| {
+            scope.spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(destroy_all));
+        });
+    }
+}
+
+/// Waits for what the system does in its own time.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let mut often = tokio::time::interval(Duration::from_millis(5));
+    let waiting = async {
+        while !holds() {
+            often.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A number that nobody else in this process has.
+fn next() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The name of a sandbox, which is this test process's alone: cgroups are shared with others.
+fn id() -> SandboxId {
+    let digits = format!("{:013}{:03}", std::process::id(), next());
+    let letters: String = digits.bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
+    format!("sbx_{letters}").parse().unwrap()
+}

@@ -1,0 +1,115 @@
+//! The ways out of a sandbox. Each is tried by the same program twice: with the rule that shuts it taken away, where
+//! it must lead to a canary that the test has put outside; and with every rule in place, where it must end at the step
+//! and for the reason that are written here. So no test passes because its try was wrong.
+//!
+//! ```text
+//!   WAYS         every way, and the rules that shut it
+//!   network.rs   past the gateway: what a network of its own keeps away
+//!   processes.rs the host's processes, another sandbox's, and the agent
+//!   kernel.rs    namespaces, mounts, control groups, devices, what steers the host
+//!   surface.rs   parts of the kernel that a sandbox has no need of
+//!   probe/       the program that tries, from inside
+//!   edit.rs      how a rule is taken away
+//!   house.rs     the real driver, runtime and agent, and a tiny image with the probe in it
+//! ```
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails where it stands, and tells what it saw")]
+
+#[path = "../common/mod.rs"]
+#[expect(dead_code, reason = "of what the contract of drivers uses, this needs a part")]
+mod common;
+mod edit;
+mod house;
+mod kernel;
+mod network;
+mod processes;
+mod rules;
+mod surface;
+mod sys;
+
+use std::collections::BTreeSet;
+
+/// A way out, and what shuts it. Where there is more than one rule, each of them does; all are taken away together.
+pub(crate) struct Way {
+    pub(crate) family: Family,
+    pub(crate) name: &'static str,
+    pub(crate) rules: &'static [&'static str],
+}
+
+/// Which file tries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    Network,
+    Processes,
+    Kernel,
+    Surface,
+}
+
+const fn way(family: Family, name: &'static str, rules: &'static [&'static str]) -> Way {
+    Way { family, name, rules }
+}
+
+/// Every way that is tried.
+#[rustfmt::skip]
+pub(crate) const WAYS: &[Way] = &[
+    way(Family::Network, "the host's loopback", &["a network namespace"]),
+    way(Family::Network, "the host's loopback by IPv6", &["a network namespace"]),
+    way(Family::Network, "the host's addresses", &["a network namespace"]),
+    way(Family::Network, "UDP", &["a network namespace"]),
+    way(Family::Network, "abstract unix sockets of the host", &["a network namespace"]),
+    way(Family::Network, "another sandbox's ports", &["a network namespace"]),
+    way(Family::Network, "raw sockets", &["no CAP_NET_RAW", "users of its own", "a network namespace"]),
+    way(Family::Network, "packet sockets", &["seccomp", "no CAP_NET_RAW", "users of its own", "a network namespace"]),
+
+    way(Family::Processes, "processes of the host", &["a pid namespace", "users of its own"]),
+    way(Family::Processes, "signals to the host's processes", &["a pid namespace", "users of its own", "no CAP_KILL"]),
+    way(Family::Processes, "another sandbox's processes", &["a pid namespace", "users of its own"]),
+    way(Family::Processes, "the kernel's keyrings", &["seccomp", "users of its own"]),
+    way(Family::Processes, "the list of the kernel's keys", &["`/proc/keys` is masked", "users of its own"]),
+    way(Family::Processes, "shared memory of the host", &["an ipc namespace"]),
+    way(Family::Processes, "the agent's memory", &["the agent cannot be dumped", "no CAP_SYS_PTRACE"]),
+    way(Family::Processes, "the agent's memory map", &["the agent cannot be dumped"]),
+    way(Family::Processes, "the agent's socket", &["seccomp", "the agent cannot be dumped", "no CAP_SYS_PTRACE"]),
+    way(Family::Processes, "the console on the host's disk", &["the agent cannot be dumped", "users of its own"]),
+    way(Family::Processes, "cores, which the host keeps or has a program for", &["RLIMIT_CORE, by the runtime and by the agent"]),
+
+    way(Family::Kernel, "out of the control group", &["seccomp", "no CAP_SYS_ADMIN", "users of its own", "a cgroup namespace"]),
+    way(Family::Kernel, "the release agent of a control group", &["seccomp", "no CAP_SYS_ADMIN", "users of its own", "a cgroup namespace"]),
+    way(Family::Kernel, "what is masked, by unmounting", &["seccomp", "no CAP_SYS_ADMIN"]),
+    way(Family::Kernel, "a file of the host, by a remount", &["seccomp", "no CAP_SYS_ADMIN", "users of its own"]),
+    way(Family::Kernel, "a file of the host, by a changed copy of its mount", &["seccomp", "no CAP_SYS_ADMIN", "users of its own"]),
+    way(Family::Kernel, "a file of the host, by its number", &["seccomp", "no CAP_DAC_READ_SEARCH", "users of its own"]),
+    way(Family::Kernel, "the namespaces of a process of the host", &["a pid namespace", "seccomp", "no CAP_SYS_ADMIN", "users of its own"]),
+    way(Family::Kernel, "the root of a process of the host", &["seccomp", "no CAP_SYS_CHROOT", "a pid namespace", "users of its own"]),
+    way(Family::Kernel, "a device node of one's own", &["no CAP_MKNOD", "users of its own", "nodev on every mount", "the devices control group"]),
+    way(Family::Kernel, "a device node that is there", &["no devices but the usual", "users of its own", "the devices control group"]),
+    way(Family::Kernel, "the host's core pattern", &["`/proc/sys` is read-only", "users of its own"]),
+    way(Family::Kernel, "the host's interrupts", &["`/proc/irq` is read-only", "users of its own"]),
+    way(Family::Kernel, "what tells of the host", &["`/proc` and `/sys` are masked"]),
+    way(Family::Kernel, "a program that runs as its owner, root", &["no_new_privs", "nosuid on every mount", "users of its own"]),
+
+    way(Family::Surface, "users of users, by unshare", &["seccomp"]),
+    way(Family::Surface, "users of users, by clone", &["seccomp"]),
+    way(Family::Surface, "users of users, by clone3", &["seccomp"]),
+    way(Family::Surface, "io_uring", &["seccomp"]),
+    way(Family::Surface, "bpf", &["seccomp", "no CAP_BPF", "users of its own"]),
+    way(Family::Surface, "perf", &["seccomp", "no CAP_PERFMON", "users of its own"]),
+    way(Family::Surface, "userfaultfd", &["seccomp"]),
+    way(Family::Surface, "what the kernel says of the host", &["seccomp", "no CAP_SYSLOG", "users of its own"]),
+    way(Family::Surface, "sockets of other families", &["seccomp"]),
+    #[cfg(target_arch = "x86_64")]
+    way(Family::Surface, "system calls of 32 bits", &["seccomp"]),
+];
+
+/// A family has tried all that the table says of it, and nothing else.
+pub(crate) fn assert_complete(family: Family, tried: &BTreeSet<&'static str>) {
+    let listed: BTreeSet<&str> = WAYS.iter().filter(|way| way.family == family).map(|way| way.name).collect();
+    assert_eq!(&listed, tried, "the table and what was tried");
+}
+
+#[test]
+fn every_way_has_a_name_and_a_rule() {
+    let names: BTreeSet<&str> = WAYS.iter().map(|way| way.name).collect();
+    assert_eq!(names.len(), WAYS.len(), "a name is there twice");
+    assert!(WAYS.iter().all(|way| !way.rules.is_empty()));
+}
