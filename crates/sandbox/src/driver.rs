@@ -43,6 +43,12 @@ pub trait Driver: Send + Sync + fmt::Debug {
     /// Every sandbox of this driver's state folder, whoever made it.
     async fn observe(&self) -> Result<Vec<Observed>, DriverError>;
 
+    /// What runs on this host like a sandbox of such a driver's and is in none that [`Driver::observe`] tells of.
+    /// It is left alone. A driver whose sandboxes cannot be known from outside has nothing to tell.
+    async fn strays(&self) -> Result<Vec<Stray>, DriverError> {
+        Ok(Vec::new())
+    }
+
     /// Whether the kernel has ended a process of a sandbox for want of memory, so far.
     /// A driver without limits has nothing to tell.
     async fn out_of_memory(&self, _id: &SandboxId) -> Result<bool, DriverError> {
@@ -214,6 +220,29 @@ pub enum Phase {
     Ended {
         /// The kernel ended a process of it for want of memory.
         out_of_memory: bool,
+    },
+}
+
+/// Something that runs like a sandbox's and is none of those that are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stray {
+    /// A whole sandbox.
+    Sandbox {
+        /// Which.
+        id: SandboxId,
+        /// How many processes it has.
+        processes: usize,
+        /// The folder of the driver that made it, as far as that can be told.
+        made_in: Option<PathBuf>,
+    },
+    /// A process with a user of a sandbox, outside of all sandboxes.
+    Process {
+        /// Its number.
+        pid: i32,
+        /// Its name, in printable ASCII.
+        name: String,
+        /// Its user's number.
+        user: u32,
     },
 }
 

@@ -1,4 +1,7 @@
-//! What this host has to give.
+//! What this host has to give, and how it stands towards others.
+
+pub mod firewall;
+pub mod listeners;
 
 use std::fs;
 

@@ -13,7 +13,9 @@ pub mod machine;
 mod sandbox;
 mod sys;
 
-pub use driver::{Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stream};
+pub use driver::{
+    Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stray, Stream,
+};
 pub use guest::Guest;
 pub use polydev_proto as proto;
 pub use sandbox::{CONSOLE_TAIL, Sandbox, StartError, StartFault};

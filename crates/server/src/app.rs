@@ -65,10 +65,15 @@ pub async fn setup(config: &Config, store: &Store, public_url: &Url) -> Result<S
     Ok(setup)
 }
 
+/// The folder of sandboxes that prove images, where these lie.
+pub const PROOFS: &str = ".proof";
+/// The file in the data directory that a server holds locked while it runs.
+pub const LOCK: &str = "serve.lock";
+
 /// The driver that proves images. Its place is not the server's: a running server
 /// would destroy a sandbox that it does not know.
 pub async fn proof_driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> {
-    driver_at(config, DriverConfig { state_dir: config.image.dir.join(".proof"), ..driver_config(config) }).await
+    driver_at(config, DriverConfig { state_dir: config.image.dir.join(PROOFS), ..driver_config(config) }).await
 }
 
 /// Keeps a second server out of the data directory for as long as it lives: it would take the sandboxes of
@@ -78,7 +83,7 @@ pub struct DataDirLock(#[expect(dead_code, reason = "held, not read")] fs::File)
 
 /// Takes the data directory for this server.
 pub async fn lock_data_dir(config: &Config) -> Result<DataDirLock, CliError> {
-    let path = config.server.data_dir.join("serve.lock");
+    let path = config.server.data_dir.join(LOCK);
     let refused = |error: std::io::Error| CliError::failed(format!("{} cannot be locked: {error}", path.display()));
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = file.map_err(refused)?;

@@ -21,6 +21,7 @@ mod probe;
 mod runtime;
 mod seccomp;
 mod spec;
+mod strays;
 mod users;
 
 use super::{
@@ -31,7 +32,7 @@ use super::{
     state_dir,
 };
 use crate::driver::{
-    Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stream,
+    Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stray, Stream,
 };
 use async_trait::async_trait;
 use cgroup::{BACKGROUND_SHARES, Cgroups};
@@ -134,6 +135,18 @@ impl Driver for Oci {
 
     async fn out_of_memory(&self, id: &SandboxId) -> Result<bool, DriverError> {
         Ok(cgroups()?.out_of_memory(id))
+    }
+
+    async fn strays(&self) -> Result<Vec<Stray>, DriverError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(step("looking at this host's processes", "root alone may look at all of them"));
+        }
+        let dir = self.dir.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let known = Folder::list(&dir)?.iter().map(|folder| folder.id().clone()).collect();
+            Ok(strays::strays(&known, strays::SETTLED))
+        });
+        looked.await.map_err(|error| step("looking at this host's processes", error))?
     }
 
     async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError> {

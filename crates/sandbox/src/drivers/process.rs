@@ -38,6 +38,13 @@ impl Process {
     }
 }
 
+/// How long ago a process was started. `None`: there is none of this number.
+pub(super) fn age(pid: i32) -> Option<Duration> {
+    let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
+    let started = Process::living(pid)?.started as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Some(Duration::from_secs_f64((uptime - started).max(0.0)))
+}
+
 /// Kills processes and waits until they are gone. `still_it` is asked of each
 /// number once it can no longer be given to another process.
 pub(super) fn end(pids: &[i32], still_it: impl Fn(i32) -> bool, within: Duration) -> io::Result<()> {
@@ -80,6 +87,14 @@ fn kill(pid: i32, still_it: impl Fn(i32) -> bool) -> Result<Option<OwnedFd>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_an_age() {
+        let mine = age(std::process::id().cast_signed()).unwrap();
+        // The first process has been there before this one.
+        assert!(age(1).is_none_or(|first| first >= mine), "{mine:?}");
+        assert_eq!(age(i32::MAX), None);
+    }
 
     #[test]
     fn a_process_is_not_taken_for_another_of_its_number() {

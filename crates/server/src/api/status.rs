@@ -6,7 +6,10 @@ use super::{
     extract::Auth,
 };
 use crate::{
-    control::Disk,
+    control::{
+        Disk,
+        selfcheck::{CheckView, Looked},
+    },
     domain::{
         people::Scope,
         time,
@@ -45,6 +48,9 @@ pub struct ServerStatus {
     pub disk: Option<DiskUse>,
     /// The master key. Null without the scope `admin`.
     pub vault: Option<VaultUse>,
+    /// What the server found when it last looked after itself: at its start, and every hour. Null without the scope
+    /// `admin`.
+    pub checks: Option<Vec<CheckView>>,
 }
 
 /// The master key that credentials are sealed under.
@@ -116,8 +122,8 @@ impl From<Disk> for DiskUse {
 
 /// What this server is, and what it works on.
 ///
-/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers, the disk and the master key
-/// too, if their key has the scope `admin`.
+/// Everybody is told of their own runs and sandboxes; administrators of everybody's numbers, the disk, the master key and
+/// what is wrong on the host too, if their key has the scope `admin`.
 #[utoipa::path(
     get, path = "/status", tag = "health",
     responses(
@@ -128,13 +134,15 @@ impl From<Disk> for DiskUse {
 async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<ServerStatus>> {
     let who = auth.any();
     let (runs, sandboxes) = count(&app, Some(&who.user_id)).await?;
-    let (everybody, disk, vault) = if who.may(Scope::Admin) {
+    let (everybody, disk, vault, checks) = if who.may(Scope::Admin) {
         let (runs, sandboxes) = count(&app, None).await?;
         let disk = app.runs.disk().await.map_err(ApiError::internal)?;
         let keys = vault::keys(&app.store).await?;
-        (Some(Everybody { runs, sandboxes }), Some(disk.into()), Some(VaultUse::of(&keys, &app.vault.keys())))
+        let checks = app.runs.looked().iter().flat_map(Looked::views).collect();
+        let vault = VaultUse::of(&keys, &app.vault.keys());
+        (Some(Everybody { runs, sandboxes }), Some(disk.into()), Some(vault), Some(checks))
     } else {
-        (None, None, None)
+        (None, None, None, None)
     };
     Ok(Json(ServerStatus {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -145,6 +153,7 @@ async fn show(State(app): State<App>, auth: Auth) -> ApiResult<Json<ServerStatus
         everybody,
         disk,
         vault,
+        checks,
     }))
 }
 

@@ -4,7 +4,13 @@ use super::{
     data,
     output::{self, CliError, Format, chain},
 };
-use crate::{app, config::Config, domain::vault, vault::KeyId};
+use crate::{
+    app,
+    config::Config,
+    control::selfcheck::{self, CheckView, Looked, Place},
+    domain::vault,
+    vault::KeyId,
+};
 use polydev_sandbox::{
     drivers::DRIVERS,
     image::{ImageStore, Kind},
@@ -16,6 +22,8 @@ struct Report {
     drivers: Vec<DriverReport>,
     images: Vec<ImageReport>,
     vault: VaultReport,
+    /// What is not as it should be: the same that a server looks at, every hour.
+    checks: Vec<CheckView>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +51,7 @@ struct ImageReport {
     hint: Option<String>,
 }
 
-/// Tries every driver, and looks for the images and the master key.
+/// Tries every driver, looks for the images and the master key, and for what is not as it should be on this host.
 pub async fn doctor(config: &Config, format: Format) -> Result<(), CliError> {
     let place = app::driver_config(config);
     let mut drivers = Vec::new();
@@ -59,7 +67,7 @@ pub async fn doctor(config: &Config, format: Format) -> Result<(), CliError> {
         Ok(image) => ImageReport { kind: *kind, available: true, reason: image.path.display().to_string(), hint: None },
         Err(error) => ImageReport { kind: *kind, available: false, reason: error.to_string(), hint: error.hint() },
     });
-    let report = Report { drivers, images: images.collect(), vault: vault(config).await };
+    let report = Report { drivers, images: images.collect(), vault: vault(config).await, checks: checks(config).await };
     match format {
         Format::Json | Format::StreamJson => output::json(&report),
         Format::Text => {
@@ -71,6 +79,7 @@ pub async fn doctor(config: &Config, format: Format) -> Result<(), CliError> {
             }
             let vault = &report.vault;
             line("master", "key", vault.available, &vault.reason, vault.hint.as_deref());
+            report.checks.iter().for_each(check);
         }
     }
     if isolates {
@@ -110,6 +119,31 @@ async fn vault(config: &Config) -> VaultReport {
             let found = source.look().unwrap_or_default();
             VaultReport { hint: Some(hint), ..of(found, false, chain(&error)) }
         }
+    }
+}
+
+/// What a server would find that looked now.
+async fn checks(config: &Config) -> Vec<CheckView> {
+    let driver = app::driver(config).await.ok();
+    // There may be no database before the first start, and what is wrong with one has been said.
+    let store = data::open(config).await.ok();
+    let looked = selfcheck::look(Place { config, store: store.as_ref(), driver: driver.as_deref() }).await;
+    if let Some(store) = store {
+        store.close().await;
+    }
+    looked.iter().flat_map(Looked::views).collect()
+}
+
+fn check(check: &CheckView) {
+    let how = match (check.ok, check.severity) {
+        (Some(true), _) => "ok     ",
+        (_, Some(severity)) => severity.as_str(),
+        (_, None) => "unknown",
+    };
+    let finding = check.finding.as_deref().unwrap_or("nothing found");
+    output::text(format!("{how:<7} check {}: {finding}", check.name.as_str()));
+    if let Some(hint) = &check.hint {
+        output::text(format!("        → {hint}"));
     }
 }
 

@@ -66,6 +66,10 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         let (runs, stop) = (parts.runs.clone(), stop.clone());
         async move { runs.keep_house_forever(stop).await }
     });
+    let watcher = tokio::spawn({
+        let (runs, stop) = (parts.runs.clone(), stop.clone());
+        async move { runs.look_after_itself_forever(stop).await }
+    });
     let follower = tokio::spawn({
         let stop = stop.clone();
         async move { vault::follow_forever(parts.store, &parts.vault, stop).await }
@@ -82,7 +86,7 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     parts.runs.drain(config.server.drain).await;
     stop.cancel();
     closing.cancel();
-    let _ = (reconciler.await, keeper.await, follower.await);
+    let _ = (reconciler.await, keeper.await, watcher.await, follower.await);
     // A client that keeps its connection open does not keep the server.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
     // What was begun for a client who has left is still to be recorded.

@@ -76,11 +76,10 @@ fn print(StatusView { url, health, me, connections, server }: &StatusView) {
         rows.push(("master key", master_key(vault)));
     }
     output::pairs(rows);
-    if server.disk.as_ref().is_some_and(|disk| disk.nearly_full) {
-        output::note(
-            "warning: the disk is nearly full, and runs fail on a full one. \
-             Make room, or keep less (`runs.keep_days`, `polydev image prune`).",
-        );
+    for check in server.checks.iter().flatten() {
+        if let (Some(severity), Some(finding)) = (check.severity, &check.finding) {
+            output::note(format!("{}: {finding}. {}", severity.as_str(), check.hint.as_deref().unwrap_or_default()));
+        }
     }
 }
 

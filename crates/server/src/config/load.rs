@@ -45,7 +45,8 @@ impl Config {
         }
 
         let server = server(&mut from, env);
-        let config = Self {
+        let mut config = Self {
+            secret_files: Vec::new(),
             file,
             log: Log { level: from.parsed("log.level").unwrap_or(LogLevel::Info), format: from.parsed("log.format") },
             store: store(&mut from, &server.data_dir),
@@ -63,6 +64,8 @@ impl Config {
             providers: providers(&mut from),
             server,
         };
+        config.secret_files = std::mem::take(&mut from.secret_files);
+        config.secret_files.extend(config.file.clone().filter(|_| from.has_password));
         let problems = from.finish();
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
     }

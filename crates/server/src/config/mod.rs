@@ -67,6 +67,8 @@ pub struct Flags {
 pub struct Config {
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
+    /// The files that passwords were read from, that one among them if it has one.
+    pub secret_files: Vec<PathBuf>,
     /// `[server]`
     pub server: Server,
     /// `[log]`

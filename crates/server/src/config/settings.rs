@@ -25,6 +25,10 @@ pub(super) struct Settings {
     given: BTreeMap<String, Given>,
     known: Vec<String>,
     credentials: Option<PathBuf>,
+    /// The files of their own that secrets were read from.
+    pub(super) secret_files: Vec<PathBuf>,
+    /// The configuration's file has a password in it.
+    pub(super) has_password: bool,
     /// What is wrong so far.
     pub(super) problems: Vec<Problem>,
 }
@@ -40,7 +44,14 @@ impl Settings {
             }
         }
         let credentials = env.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Self { given, known: Vec::new(), credentials, problems: Vec::new() }
+        Self {
+            given,
+            known: Vec::new(),
+            credentials,
+            secret_files: Vec::new(),
+            has_password: false,
+            problems: Vec::new(),
+        }
     }
 
     /// Says `text` for `key` over whatever was said before.
@@ -182,7 +193,10 @@ impl Settings {
     /// A secret: `key` itself, the file that `key_file` names, or the systemd credential `key`.
     pub(super) fn secret(&mut self, key: &str) -> Option<SecretString> {
         let file_key = format!("{key}_file");
+        let is_in_file = matches!(self.given.get(key), Some(Given::Toml(_)));
         let inline = self.text(key);
+        // Every secret that may stand in the file is an address; without a login it is none.
+        self.has_password |= is_in_file && inline.as_ref().is_some_and(|address| address.contains('@'));
         let file = self.path(&file_key);
         match (inline, file) {
             (Some(_), Some(_)) => {
@@ -190,7 +204,10 @@ impl Settings {
                 None
             }
             (Some(text), None) => Some(text.into()),
-            (None, Some(path)) => self.secret_file(&file_key, &path),
+            (None, Some(path)) => {
+                self.secret_files.push(path.clone());
+                self.secret_file(&file_key, &path)
+            }
             (None, None) => self.credential(key),
         }
     }

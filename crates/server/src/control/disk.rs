@@ -1,6 +1,6 @@
 //! How much of the disk is used, and by what.
 
-use super::{Runs, chain};
+use super::Runs;
 use crate::{config::Config, store::StoreError};
 use std::{
     fs, io,
@@ -63,28 +63,14 @@ impl Runs {
         });
         looked.await.expect("it neither panics nor is it aborted")
     }
-
-    /// Tells the log when the disk is nearly full.
-    pub(super) fn warn_of_full_disk(&self) {
-        let config = &self.0.config;
-        match space(config) {
-            Ok((total, free)) if is_low(total, free) => tracing::warn!(
-                data_dir = %config.server.data_dir.display(), free_bytes = free, total_bytes = total,
-                "the disk is nearly full, and runs fail on a full one: make room, or keep less (`runs.keep_days`, \
-                 `polydev image prune`)"
-            ),
-            Ok(_) => {}
-            Err(error) => tracing::warn!(error = chain(&error), "how full the disk is cannot be told"),
-        }
-    }
 }
 
-fn is_low(total: u64, free: u64) -> bool {
+pub(super) fn is_low(total: u64, free: u64) -> bool {
     free < LOW_BYTES || free < total / LOW_PART
 }
 
 /// All that the data directory's disk has, and what is free of it for this process.
-fn space(config: &Config) -> Result<(u64, u64), DiskError> {
+pub(super) fn space(config: &Config) -> Result<(u64, u64), DiskError> {
     let path = &config.server.data_dir;
     let stat =
         rustix::fs::statvfs(path).map_err(|error| DiskError::System { path: path.clone(), source: error.into() })?;

@@ -27,6 +27,7 @@ mod retention;
 mod run;
 mod say;
 mod secrets;
+pub mod selfcheck;
 pub mod verify;
 
 pub use disk::{Disk, DiskError};
@@ -86,6 +87,8 @@ pub struct Inner {
     live: Mutex<HashMap<String, Live>>,
     /// The sandboxes that are made ahead. Locked after `live`, where both are.
     pool: Mutex<pool::Pool>,
+    /// What was found when the server last looked after itself.
+    found: selfcheck::Last,
     /// Nothing new is accepted or started.
     draining: CancellationToken,
     /// A pass has looked at the world: what an earlier server left is taken over.
@@ -147,6 +150,7 @@ impl Runs {
             poke: Notify::new(),
             live: Mutex::default(),
             pool: Mutex::default(),
+            found: selfcheck::Last::default(),
             draining: CancellationToken::new(),
             looked: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -15,13 +15,12 @@ const BATCH: i64 = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl Runs {
-    /// Forgets what is old, and looks at the disk, now and every hour, until cancelled.
+    /// Forgets what is old, now and every hour, until cancelled.
     pub async fn keep_house_forever(&self, stop: CancellationToken) {
         let mut timer = tokio::time::interval(EVERY);
         let hourly = async {
             loop {
                 timer.tick().await;
-                self.warn_of_full_disk();
                 if let Err(error) = self.forget_old(time::now_ms()).await {
                     tracing::error!(
                         error = chain(&error),

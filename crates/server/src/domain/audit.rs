@@ -55,6 +55,10 @@ pub enum Action {
     RunCancel,
     /// An admin ended another's sandbox.
     SandboxDelete,
+    /// The server has found something on its host that is not as it should be.
+    FindingAppeared,
+    /// That is no longer so.
+    FindingGone,
 }
 
 impl Action {
@@ -80,6 +84,8 @@ impl Action {
             Self::VaultRotate => "vault.rotate",
             Self::RunCancel => "run.cancel",
             Self::SandboxDelete => "sandbox.delete",
+            Self::FindingAppeared => "finding.appeared",
+            Self::FindingGone => "finding.gone",
         }
     }
 }

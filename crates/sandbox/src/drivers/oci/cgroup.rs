@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Below which group the sandboxes' groups lie.
-const PARENT: &str = "polydev";
+pub(super) const PARENT: &str = "polydev";
 
 /// The group below it in which the runtime makes sandboxes that nobody waits for.
 const MAKING: &str = "making";

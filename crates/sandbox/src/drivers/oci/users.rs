@@ -78,6 +78,11 @@ impl Users {
     }
 }
 
+/// Whether a user of the host is of the range that sandboxes have theirs from.
+pub(super) fn is_sandboxs(user: u32) -> bool {
+    (FIRST..END).contains(&user)
+}
+
 /// What this host lacks to give sandboxes users of their own.
 pub(super) fn missing() -> Option<String> {
     let uname = rustix::system::uname();

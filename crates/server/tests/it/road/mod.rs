@@ -23,6 +23,7 @@ mod postgres;
 mod rotation;
 mod sandboxes;
 mod secrets;
+mod selfcheck;
 mod soak;
 mod socket;
 mod status;
