@@ -20,6 +20,7 @@ setup: ## Install what is missing on this machine, for all of the below but lint
 
 build:
 	@scripts/setup build
+	@scripts/web
 	cargo build --workspace
 
 image: build ## Build the image that sandboxes are made from, and prove it in one (nothing, if it is there)
@@ -59,6 +60,7 @@ lint: lint-fast ## Everything that can be said of the code without running it
 
 lint-fast:
 	@scripts/setup build
+	scripts/web check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 

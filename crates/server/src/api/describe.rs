@@ -20,9 +20,10 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
         ];
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
-            // A handler is named for its file; in the document, names are of one kind.
-            if let (Some(tag), Some(id)) = (operation.tags.iter().flatten().next(), &mut operation.operation_id) {
-                *id = format!("{tag}_{id}");
+            // A handler is named for its file, whose name is the path's first word; in the document, names are of one kind.
+            if let Some(id) = &mut operation.operation_id {
+                let word = path.strip_prefix("/api/v1/").unwrap_or("health/").split('/').next().unwrap_or_default();
+                *id = format!("{word}_{id}");
             }
             if idempotency::applies(&method, path) {
                 done_once(operation);

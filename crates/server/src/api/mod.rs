@@ -30,6 +30,7 @@ pub mod status;
 pub mod stream;
 pub mod usage;
 pub mod users;
+pub mod web;
 
 use crate::{
     control::Runs,
@@ -165,11 +166,8 @@ pub fn router(app: App) -> Router {
     routes
         .route("/api/v1/openapi.json", get(served))
         .merge(Router::from(docs).layer(headers::csp(headers::DOCS)))
-        .fallback(async || {
-            ApiError::new(Code::NotFound, "there is nothing at this path")
-                .hint("`/docs` shows what there is.")
-                .into_response()
-        })
+        .merge(web::router())
+        .fallback(web::unknown)
         .method_not_allowed_fallback(async || {
             ApiError::new(Code::InvalidRequest, "this path does not take this method")
                 .status(axum::http::StatusCode::METHOD_NOT_ALLOWED)

@@ -18,3 +18,4 @@ mod rotation;
 mod store;
 mod support;
 mod vault;
+mod web;

@@ -1,0 +1,59 @@
+import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, type RunStatus, take } from "./client";
+import { Problem } from "./problem";
+
+/** Everything that is asked of the server, each under its key. */
+export const queries = {
+  me: () => queryOptions({ queryKey: ["me"], queryFn: ({ signal }) => take(api.GET("/api/v1/me", { signal })) }),
+
+  providers: () =>
+    queryOptions({
+      queryKey: ["providers"],
+      queryFn: async ({ signal }) => (await take(api.GET("/api/v1/providers", { signal }))).items,
+    }),
+
+  connections: () =>
+    queryOptions({
+      queryKey: ["connections"],
+      queryFn: async ({ signal }) => (await take(api.GET("/api/v1/connections", { signal }))).items,
+    }),
+
+  /** The newest runs, a page after the other. */
+  runs: (filter: { status?: RunStatus; provider?: string; user_id?: string; limit?: number } = {}) =>
+    infiniteQueryOptions({
+      queryKey: ["runs", filter],
+      initialPageParam: null as string | null,
+      queryFn: ({ signal, pageParam }) =>
+        take(api.GET("/api/v1/runs", { signal, params: { query: { ...filter, cursor: pageParam ?? undefined } } })),
+      getNextPageParam: (page) => page.next_cursor ?? null,
+    }),
+
+  run: (id: string) =>
+    queryOptions({
+      queryKey: ["run", id],
+      queryFn: ({ signal }) => take(api.GET("/api/v1/runs/{id}", { signal, params: { path: { id } } })),
+    }),
+};
+
+/** Once more where that may help: not where the server has said no. */
+const again = (failures: number, thrown: unknown) => {
+  const problem = thrown instanceof Problem ? thrown : null;
+  return failures < 2 && (problem === null || problem.status === 0 || problem.status >= 500);
+};
+
+/** Tells whoever is told of it that a request was not let in. */
+export function makeQueryClient(): QueryClient {
+  return new QueryClient({
+    defaultOptions: {
+      queries: {
+        retry: again,
+        retryDelay: (failures) => Math.min(1000 * 2 ** failures, 5000),
+        // What changes is told by the server (live.ts).
+        staleTime: 30_000,
+        // The browser knows of its network, not of this server, which may be the same machine.
+        networkMode: "always",
+      },
+      mutations: { networkMode: "always" },
+    },
+  });
+}

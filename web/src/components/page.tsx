@@ -1,0 +1,42 @@
+import { useRouterState } from "@tanstack/react-router";
+import { type ReactNode, useEffect, useRef } from "react";
+
+/** The last page that was begun: a page that follows another one takes the focus, the first one does not. */
+let before: string | null = null;
+
+type Props = {
+  title: string;
+  /** What the page is of, where that says more in a window's title. */
+  windowTitle?: string;
+  /** What stands beside the title. */
+  beside?: ReactNode;
+  /** How wide the lines may become. */
+  width?: "text" | "work";
+  children: ReactNode;
+};
+
+/** A page: its title in the window and on top, the focus where reading begins. */
+export function Page({ title, windowTitle, beside, width = "work", children }: Props) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  useEffect(() => {
+    if (before !== null && before !== path) heading.current?.focus();
+    before = path;
+  }, [path]);
+  useEffect(() => {
+    document.title = `${windowTitle ?? title} · Polydev`;
+  }, [title, windowTitle]);
+  return (
+    <div
+      className={`mx-auto w-full px-4 py-6 sm:px-6 md:px-8 md:py-8 ${width === "text" ? "max-w-3xl" : "max-w-[100rem]"}`}
+    >
+      <header className="mb-6 flex flex-wrap items-center justify-between gap-x-6 gap-y-3">
+        <h1 ref={heading} tabIndex={-1} className="min-w-0 text-xl break-words">
+          {title}
+        </h1>
+        {beside}
+      </header>
+      {children}
+    </div>
+  );
+}

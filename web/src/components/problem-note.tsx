@@ -1,0 +1,44 @@
+import type { ReactNode } from "react";
+import { asProblem } from "../api/problem";
+import { sentence } from "../lib/text";
+import { CopyIcon } from "./copy";
+import { Icon } from "./icon";
+import { Words } from "./words";
+
+type Props = {
+  /** What was thrown. */
+  problem: unknown;
+  /** What cannot be shown or done because of it, where that is not plain. */
+  title?: string;
+  /** What can be done about it here. */
+  children?: ReactNode;
+  className?: string;
+};
+
+/** What went wrong, what to do, and under which id the server's log has it. */
+export function ProblemNote({ problem, title, children, className = "" }: Props) {
+  const { message, hint, requestId } = asProblem(problem);
+  return (
+    <div role="alert" className={`flex gap-3 rounded-md border border-bad bg-bad-wash p-3 text-ink ${className}`}>
+      <Icon name="bad" className="mt-0.5 text-bad" />
+      <div className="min-w-0 grow space-y-1 break-words">
+        {title && <p className="font-bold">{title}</p>}
+        <p className={title ? "" : "font-medium"}>
+          <Words>{sentence(message)}</Words>
+        </p>
+        {hint && (
+          <p className="text-ink-soft">
+            <Words>{hint}</Words>
+          </p>
+        )}
+        {requestId && (
+          <p className="flex flex-wrap items-center gap-x-1 text-xs text-ink-soft">
+            Request <code className="select-all">{requestId}</code>
+            <CopyIcon text={requestId} what="the request's id" className="size-6 pointer-coarse:size-11" />
+          </p>
+        )}
+        {children && <div className="flex flex-wrap gap-2 pt-1">{children}</div>}
+      </div>
+    </div>
+  );
+}

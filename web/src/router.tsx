@@ -1,0 +1,114 @@
+import type { QueryClient } from "@tanstack/react-query";
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from "@tanstack/react-router";
+import { Problem } from "./api/problem";
+import { queries } from "./api/queries";
+import { Shell } from "./components/shell";
+import { Fault } from "./routes/fault";
+import { NotFound } from "./routes/not-found";
+
+/** A place of this app to go on to, and of no other: `//host` and `/\host` are other servers'. */
+const ownPath = (value: unknown) => (typeof value === "string" && /^\/(?![/\\])/.test(value) ? value : undefined);
+
+const root = createRootRouteWithContext<{ queryClient: QueryClient }>()({ component: Outlet });
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: "/signin",
+  validateSearch: (search): { next?: string } => ({ next: ownPath(search.next) }),
+  component: lazyRouteComponent(() => import("./routes/signin"), "SignIn"),
+});
+
+const setup = createRoute({
+  getParentRoute: () => root,
+  path: "/setup",
+  component: lazyRouteComponent(() => import("./routes/setup"), "Setup"),
+});
+
+/** Every page below takes somebody who is signed in. */
+const inside = createRoute({
+  getParentRoute: () => root,
+  id: "inside",
+  beforeLoad: async ({ context, location }) => {
+    try {
+      await context.queryClient.ensureQueryData(queries.me());
+    } catch (thrown) {
+      if (!(thrown instanceof Problem) || thrown.status !== 401) throw thrown;
+      throw redirect({ to: "/signin", search: location.href === "/" ? {} : { next: location.href } });
+    }
+  },
+  component: Shell,
+});
+
+const dashboard = createRoute({
+  getParentRoute: () => inside,
+  path: "/",
+  component: lazyRouteComponent(() => import("./routes/dashboard"), "Dashboard"),
+});
+
+const connect = createRoute({
+  getParentRoute: () => inside,
+  path: "/connect/$provider",
+  component: lazyRouteComponent(() => import("./routes/connect"), "Connect"),
+});
+
+const login = createRoute({
+  getParentRoute: () => inside,
+  path: "/logins/$id",
+  component: lazyRouteComponent(() => import("./routes/login"), "Login"),
+});
+
+const playground = createRoute({
+  getParentRoute: () => inside,
+  path: "/playground",
+  component: lazyRouteComponent(() => import("./routes/playground"), "Playground"),
+});
+
+const runs = createRoute({
+  getParentRoute: () => inside,
+  path: "/runs",
+  component: lazyRouteComponent(() => import("./routes/runs"), "Runs"),
+});
+
+const run = createRoute({
+  getParentRoute: () => inside,
+  path: "/runs/$id",
+  component: lazyRouteComponent(() => import("./routes/run"), "RunPage"),
+});
+
+const settings = createRoute({
+  getParentRoute: () => inside,
+  path: "/settings",
+  component: lazyRouteComponent(() => import("./routes/settings"), "Settings"),
+});
+
+const admin = createRoute({
+  getParentRoute: () => inside,
+  path: "/admin",
+  component: lazyRouteComponent(() => import("./routes/admin"), "Admin"),
+});
+
+const pages = [dashboard, connect, login, playground, runs, run, settings, admin];
+
+/** The router, with everything that has an address. */
+export const makeRouter = (queryClient: QueryClient) =>
+  createRouter({
+    routeTree: root.addChildren([signIn, setup, inside.addChildren(pages)]),
+    context: { queryClient },
+    defaultPreload: "intent",
+    defaultErrorComponent: Fault,
+    defaultNotFoundComponent: NotFound,
+    scrollRestoration: true,
+  });
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}
