@@ -9,10 +9,9 @@
 use async_trait::async_trait;
 use polydev_sandbox::{
     Stream,
-    egress::{Access, DialError, Gateway, GatewayConfig, Network, Policy},
+    egress::{Access, DialError, Gateway, GatewayConfig, Mask, Network, Policy},
 };
 use std::{
-    collections::HashSet,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -41,8 +40,8 @@ impl Network for OneHost {
         direct(self.0).await
     }
 
-    fn own_addresses(&self) -> io::Result<HashSet<IpAddr>> {
-        Ok(HashSet::new())
+    fn own_addresses(&self) -> io::Result<Vec<ipnet::IpNet>> {
+        Ok(Vec::new())
     }
 }
 
@@ -125,7 +124,8 @@ async fn main() -> anyhow::Result<()> {
 
     let (tx, mut programs) = mpsc::unbounded_channel();
     let policy = Policy { allow: vec![HOST.parse()?], deny: Vec::new(), ports: vec![443, 80] };
-    let access = Access { sandbox: "sbx_aaaaaaaaaaaaaaaa".parse()?, person: "usr_ada".to_owned(), policy };
+    let (sandbox, mask) = ("sbx_aaaaaaaaaaaaaaaa".parse()?, Mask::default());
+    let access = Access { sandbox, person: "usr_ada".to_owned(), seat: 0, policy, mask };
     let gateway = Gateway::over(GatewayConfig::default(), Arc::new(OneHost(address)));
     let _way_out = gateway.attach(access, move || {
         let tx = tx.clone();

@@ -162,7 +162,7 @@ fn gateway(config: &Config) -> Result<Gateway, CliError> {
     let upstream = upstream(config)?;
     let public_host =
         config.server.public_url.as_ref().and_then(|url| url.host_str()).and_then(|host| host.parse().ok());
-    Ok(Gateway::new(GatewayConfig { upstream, public_host }))
+    Ok(Gateway::new(GatewayConfig { upstream, public_host, limits: config.egress.limits }))
 }
 
 fn upstream(config: &Config) -> Result<Option<UpstreamProxy>, CliError> {
@@ -188,7 +188,7 @@ fn outside(config: &Config) -> Result<reqwest::Client, CliError> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy();
     if let Some(upstream) = upstream(config)? {
-        let url = upstream.url_for("server");
+        let url = upstream.url();
         client = client.proxy(reqwest::Proxy::all(url.expose_secret()).map_err(CliError::from_chain)?);
     }
     if let Some(file) = &config.sandbox.ca_file {

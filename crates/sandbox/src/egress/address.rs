@@ -2,10 +2,7 @@
 
 use super::policy::Host;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is not one of the public internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -176,8 +173,9 @@ pub(super) fn holds(net: &IpNet, address: IpAddr) -> bool {
 /// What the sandbox must not find its way back to.
 #[derive(Debug, Clone, Default)]
 pub struct OwnHost {
-    /// Every address of every interface.
-    pub addresses: HashSet<IpAddr>,
+    /// Every address of every interface, every network that the kernel takes for the host's own, and what the name of
+    /// the public URL leads to.
+    pub addresses: Vec<IpNet>,
     /// The host of `server.public_url`.
     pub public: Option<Host>,
 }
@@ -190,31 +188,51 @@ impl OwnHost {
             Some(Host::Address(public)) => super::address::plain(*public) == plain,
             Some(Host::Name(_)) | None => false,
         };
-        public || self.addresses.contains(&plain) || self.addresses.contains(&address)
+        public || self.addresses.iter().any(|own| holds(own, address))
     }
 }
 
-/// The local addresses of `/proc/net/fib_trie`: a leaf `|-- ADDRESS`, then
-/// a line `/32 host LOCAL`.
-pub(super) fn parse_fib_trie(text: &str) -> HashSet<IpAddr> {
+/// The local addresses and networks of `/proc/net/fib_trie`: a leaf `|-- ADDRESS`, then
+/// a line such as `/32 host LOCAL`.
+pub(super) fn parse_fib_trie(text: &str) -> Vec<IpNet> {
     let mut leaf = None;
-    let mut found = HashSet::new();
+    let mut found = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(address) = line.strip_prefix("|-- ") {
-            leaf = address.parse::<IpAddr>().ok();
-        } else if line.starts_with("/32 host LOCAL") {
-            found.extend(leaf);
+            leaf = address.parse::<Ipv4Addr>().ok();
+        } else if let Some(prefix) = line.strip_suffix(" host LOCAL").and_then(|line| line.strip_prefix('/'))
+            && let (Some(address), Ok(prefix)) = (leaf, prefix.parse())
+        {
+            found.extend(Ipv4Net::new(address, prefix).ok().map(IpNet::V4));
         }
     }
+    // Each is told twice: in the main table, and in the local one.
+    found.sort();
+    found.dedup();
     found
 }
 
 /// The addresses of `/proc/net/if_inet6`: 32 hexadecimal digits first on each line.
-pub(super) fn parse_if_inet6(text: &str) -> HashSet<IpAddr> {
-    text.lines()
-        .filter_map(|line| u128::from_str_radix(line.split_whitespace().next()?, 16).ok())
-        .map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
-        .collect()
+pub(super) fn parse_if_inet6(text: &str) -> impl Iterator<Item = IpNet> {
+    let addresses = text.lines().filter_map(|line| v6_of(line.split_whitespace().next()?));
+    addresses.map(|address| IpAddr::V6(address).into())
+}
+
+/// The local addresses and networks of `/proc/net/ipv6_route`: the network, the length of its prefix, and, as the
+/// last but one, the flags (`RTF_LOCAL` of linux/ipv6_route.h).
+pub(super) fn parse_ipv6_route(text: &str) -> impl Iterator<Item = IpNet> {
+    const RTF_LOCAL: u32 = 0x8000_0000;
+    text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (&[network, prefix, ..], &[.., flags, _interface]) = (&fields[..], &fields[..]) else { return None };
+        let local = u32::from_str_radix(flags, 16).ok()? & RTF_LOCAL != 0;
+        let net = Ipv6Net::new(v6_of(network)?, u8::from_str_radix(prefix, 16).ok()?).ok()?;
+        local.then_some(IpNet::V6(net))
+    })
+}
+
+fn v6_of(digits: &str) -> Option<Ipv6Addr> {
+    u128::from_str_radix(digits, 16).ok().map(Ipv6Addr::from_bits)
 }
 
 #[cfg(test)]
@@ -227,12 +245,23 @@ mod tests {
                     +-- 127.0.0.0/8 2 0 2\n           |-- 127.0.0.0\n              /8 host LOCAL\n           \
                     |-- 127.0.0.1\n              /32 host LOCAL\n           |-- 203.0.113.2\n              \
                     /32 host LOCAL\n        |-- 203.0.113.255\n           /32 link BROADCAST\n";
-        let expected = ["127.0.0.1", "203.0.113.2"].map(|a| a.parse().unwrap());
-        assert_eq!(parse_fib_trie(trie), HashSet::from(expected));
+        let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+        assert_eq!(parse_fib_trie(trie), nets(&["127.0.0.0/8", "127.0.0.1/32", "203.0.113.2/32"]));
 
         let inet6 = "fd000000000000000000000000000002 04 40 00 82     eth0\n\
                      00000000000000000000000000000001 01 80 10 80       lo\n";
-        let expected = ["fd00::2", "::1"].map(|a| a.parse().unwrap());
-        assert_eq!(parse_if_inet6(inet6), HashSet::from(expected));
+        assert_eq!(parse_if_inet6(inet6).collect::<Vec<_>>(), nets(&["fd00::2/128", "::1/128"]));
+
+        let zeros = "00000000000000000000000000000000";
+        let route = |net: &str, flags: &str, dev: &str| {
+            format!("{net} {zeros} 00 {zeros} 00000000 00000003 00000000 {flags} {dev}\n")
+        };
+        let routes = [
+            route("fd000000000000000000000000000000 40", "00000001", "eth0"),
+            route("fd000000000000000000000000000002 80", "80200001", "eth0"),
+            route("20010db8000000000000000000000000 20", "80200001", "lo"),
+        ];
+        let local = parse_ipv6_route(&routes.concat()).collect::<Vec<_>>();
+        assert_eq!(local, nets(&["fd00::2/128", "2001:db8::/32"]));
     }
 }

@@ -225,6 +225,13 @@ impl Entry {
         self.of_host.bytes.down.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// How often its host was refused or not reached by now, if that is to be in the log: every time would fill the
+    /// disk for whoever floods, so it is the first, the second, the fourth, the eighth time.
+    pub(super) fn is_worth_a_word(&self) -> Option<u64> {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Some(of(&self.of_host.denied) + of(&self.of_host.failed)).filter(|times| times.is_power_of_two())
+    }
+
     /// An allowed connection turned out to be one that the policy refuses.
     pub(super) fn deny(&self, reason: &'static str) {
         *lock(&self.verdict) = (Verdict::Denied, Some(reason));

@@ -238,6 +238,8 @@ pub enum Denial {
     NoServerName,
     /// The ClientHello names another server.
     OtherServerName,
+    /// The person's sandboxes have as many connections as they may, or begin more than they may.
+    TooManyConnections,
 }
 
 impl Denial {
@@ -255,6 +257,7 @@ impl Denial {
             Self::NotTls => "not_tls",
             Self::NoServerName => "no_server_name",
             Self::OtherServerName => "other_server_name",
+            Self::TooManyConnections => "too_many_connections",
         }
     }
 
@@ -272,6 +275,10 @@ impl Denial {
             Self::NotTls => format!("`{host}` was closed: what was sent to port {port} is not TLS"),
             Self::NoServerName => format!("`{host}` was closed: the TLS greeting names no server"),
             Self::OtherServerName => format!("`{host}` was closed: the TLS greeting names another server"),
+            Self::TooManyConnections => format!(
+                "`{host}` was refused: this person's sandboxes have as many connections as `egress.max_connections` \
+                 allows, or begin more than `egress.connections_per_s`; try again when some have ended"
+            ),
         }
     }
 }

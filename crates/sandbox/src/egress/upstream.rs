@@ -8,16 +8,18 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     str::FromStr,
+    time::Duration,
 };
 use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
 
+/// How long one of a name's addresses may take to answer.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// RFC 1929: the longest user name or password that SOCKS5 can carry.
 const SOCKS_LOGIN_MAX: usize = 255;
 
@@ -166,17 +168,20 @@ pub enum UpstreamError {
 }
 
 impl UpstreamProxy {
-    /// The port that is a person's: the same for the same key and range, spread evenly.
-    pub fn port_for(&self, person: &str) -> u16 {
-        let digest = Sha256::digest(person.as_bytes());
-        let number = digest.iter().take(8).fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    /// The port of a seat: each has its own, in turn; where there are more seats than ports, they go round.
+    pub fn port_for(&self, seat: u64) -> u16 {
         let (first, last) = (*self.ports.start(), *self.ports.end());
-        let offset = number % (u64::from(last - first) + 1);
+        let offset = seat % (u64::from(last - first) + 1);
         first + u16::try_from(offset).expect("less than the number of ports")
     }
 
-    /// Its address with its login and one port, for a client of the host's own.
-    pub fn url_for(&self, person: &str) -> SecretString {
+    /// Whether it has more ports than one.
+    pub fn has_seats(&self) -> bool {
+        self.ports.start() != self.ports.end()
+    }
+
+    /// Its address with its login and its last port, for a client of the host's own.
+    pub fn url(&self) -> SecretString {
         let scheme = match self.scheme {
             Scheme::Http => "http",
             // The name is handed on unresolved.
@@ -188,7 +193,7 @@ impl UpstreamProxy {
             };
             format!("{}:{}@", encoded(&login.user), encoded(login.password.expose_secret()))
         });
-        format!("{scheme}://{}{}:{}", login.unwrap_or_default(), self.host, self.port_for(person)).into()
+        format!("{scheme}://{}{}:{}", login.unwrap_or_default(), self.host, self.ports.end()).into()
     }
 
     /// Asks the proxy for a connection. The host is handed on unresolved; the
@@ -196,7 +201,7 @@ impl UpstreamProxy {
     pub(super) async fn connect(
         &self,
         network: &dyn Network,
-        person: &str,
+        seat: u64,
         host: &Host,
         port: u16,
     ) -> Result<Prefixed<TcpStream>, UpstreamError> {
@@ -204,7 +209,7 @@ impl UpstreamProxy {
             Host::Name(name) => network.resolve(name).await.map_err(UpstreamError::Resolve)?,
             Host::Address(address) => vec![*address],
         };
-        let stream = connect_any(network, &addresses, self.port_for(person)).await.map_err(UpstreamError::Connect)?;
+        let stream = connect_any(network, &addresses, self.port_for(seat)).await.map_err(UpstreamError::Connect)?;
         match self.scheme {
             Scheme::Http => self.http(stream, host, port).await,
             Scheme::Socks5 => self.socks5(stream, host, port).await,
@@ -256,7 +261,7 @@ impl UpstreamProxy {
 pub(super) async fn connect_any(network: &dyn Network, addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for &address in addresses {
-        match tokio::time::timeout(super::gateway::ADDRESS_TIMEOUT, network.connect((address, port).into())).await {
+        match tokio::time::timeout(ADDRESS_TIMEOUT, network.connect((address, port).into())).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),

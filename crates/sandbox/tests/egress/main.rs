@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helper fails as the test itself does")]
 
 mod carrying;
+mod limits;
 mod policy;
 mod refusals;
 mod support;

@@ -226,15 +226,21 @@ fn every_family_that_is_not_public() {
 #[test]
 fn this_host_is_no_destination() {
     let own = OwnHost {
-        addresses: ["93.184.216.34", "2606:4700::1"].map(|a| a.parse().unwrap()).into(),
+        addresses: ["93.184.216.34/32", "2606:4700::1/128", "93.185.0.0/16"].map(|a| a.parse().unwrap()).into(),
         public: Some("Polydev.Example.com".parse().unwrap()),
     };
     let p = policy(&["*", "0.0.0.0/0", "::/0"], &[], &[443]);
     let decide = |host: &str| p.decide(&host.parse().unwrap(), 443, &own);
     assert_eq!(decide("polydev.example.com."), Err(Denial::OwnHost));
     assert_eq!(decide("www.example.com"), Ok(()));
-    for spelling in ["93.184.216.34", "1572395042", "[::ffff:93.184.216.34]", "[64:ff9b::5db8:d822]", "[2606:4700::1]"]
-    {
+    for spelling in [
+        "93.184.216.34",
+        "1572395042",
+        "[::ffff:93.184.216.34]",
+        "[64:ff9b::5db8:d822]",
+        "[2606:4700::1]",
+        "93.185.7.7",
+    ] {
         assert_eq!(decide(spelling), Err(Denial::Address(Special::Own)), "{spelling}");
     }
     // A public URL that is an address is refused as what it is, and not by its spelling alone.

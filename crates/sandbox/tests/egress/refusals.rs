@@ -1,7 +1,7 @@
 //! What the gateway refuses, each beside the same thing allowed.
 
 use crate::support::*;
-use polydev_sandbox::egress::{GatewayConfig, Verdict};
+use polydev_sandbox::egress::{Access, Gateway, GatewayConfig, Mask, Verdict};
 use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncWriteExt;
 
@@ -40,7 +40,7 @@ async fn a_port_that_is_not_open() {
 async fn a_name_that_resolves_to_something_near() {
     let (sandbox, network) = sandbox(&["*"], &[80]).await;
     assert_eq!(sandbox.connect("api.example.com:80").await.1.status, 200);
-    network.own.lock().unwrap().insert("8.8.4.4".parse().unwrap());
+    network.own.lock().unwrap().push("8.8.4.4/32".parse().unwrap());
     let connected = network.connected.lock().unwrap().len();
     for (address, code) in [
         ("127.0.0.1", "loopback_address"),
@@ -88,9 +88,68 @@ async fn the_server_itself() {
     let open = Sandbox::start(GatewayConfig::default(), &network, allowed.clone());
     assert_eq!(open.connect("polydev.example.com:80").await.1.status, 200);
 
-    let config = GatewayConfig { public_host: Some("polydev.example.com".parse().unwrap()), upstream: None };
-    let closed = Sandbox::start(config, &network, allowed);
-    assert_eq!(closed.connect("polydev.example.com:80").await.1.denied(), "own_host");
+    // The first is a machine behind a translation of addresses: the public one is on none of its interfaces.
+    for public in ["polydev.example.com", "https://Polydev.Example.com.", "93.184.216.34"] {
+        let host = public.trim_start_matches("https://").parse().unwrap();
+        let config = GatewayConfig { public_host: Some(host), ..GatewayConfig::default() };
+        let closed = Sandbox::start(config, &network, policy(&["*", "0.0.0.0/0"], &[], &[80]));
+        network.answer("innocent.example.org", &[PUBLIC]);
+        for (target, code) in [
+            ("polydev.example.com:80", if public == PUBLIC { "own_address" } else { "own_host" }),
+            ("POLYDEV.Example.com.:80", if public == PUBLIC { "own_address" } else { "own_host" }),
+            ("innocent.example.org:80", "own_address"),
+            ("93.184.216.34:80", if public == PUBLIC { "own_host" } else { "own_address" }),
+            ("0x5db8d822:80", if public == PUBLIC { "own_host" } else { "own_address" }),
+            ("[::ffff:93.184.216.34]:80", "own_address"),
+        ] {
+            assert_eq!(closed.connect(target).await.1.denied(), code, "{target}, of {public}");
+        }
+        network.answer("elsewhere.example.org", &["1.1.1.1"]);
+        network.door("1.1.1.1", 80, echo().await);
+        assert_eq!(closed.connect("elsewhere.example.org:80").await.1.status, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_the_public_url_had_lately() {
+    let network = Arc::new(FakeNetwork::default());
+    network.answer("polydev.example.com", &["1.1.1.1"]);
+    network.answer("polydev.example.com", &["8.8.8.8"]);
+    for (name, address) in [("a.example.org", "1.1.1.1"), ("b.example.org", "8.8.8.8")] {
+        network.answer(name, &[address]);
+        network.door(address, 80, echo().await);
+    }
+    let config =
+        GatewayConfig { public_host: Some("polydev.example.com".parse().unwrap()), ..GatewayConfig::default() };
+    let sandbox = Sandbox::start(config, &network, policy(&["*"], &[], &[80]));
+    assert_eq!(sandbox.connect("a.example.org:80").await.1.denied(), "own_address");
+    assert_eq!(sandbox.connect("b.example.org:80").await.1.status, 200);
+    let asked = || network.resolved.lock().unwrap().iter().filter(|name| *name == "polydev.example.com").count();
+    assert_eq!(asked(), 1);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    for name in ["a.example.org:80", "b.example.org:80"] {
+        assert_eq!(sandbox.connect(name).await.1.denied(), "own_address", "{name}");
+    }
+    assert_eq!(asked(), 2, "once a minute");
+    tokio::time::advance(Duration::from_secs(2 * 60 * 60)).await;
+    assert_eq!(sandbox.connect("a.example.org:80").await.1.status, 200, "its address is another's by now");
+    assert_eq!(sandbox.connect("b.example.org:80").await.1.denied(), "own_address");
+}
+
+#[tokio::test]
+async fn a_name_is_told_without_what_must_not_be() {
+    let network = Arc::new(FakeNetwork::default());
+    network.host("s3cret.example.com", echo().await);
+    let gateway = Gateway::over(GatewayConfig::default(), Arc::clone(&network) as _);
+    let mask = Mask::new(|name| name.replace("s3cret", "[redacted]"));
+    let sandbox = Sandbox::of(&gateway, Access { mask, ..access(policy(&["s3cret.example.com"], &[], &[80, 443])) });
+    assert_eq!(sandbox.connect("s3cret.example.com:80").await.1.status, 200);
+    for target in ["s3cret.example.org:80", "s3cret$:80", "s3cret.example.com:22"] {
+        let answer = sandbox.connect(target).await.1;
+        assert!(!answer.body.contains("s3cret") && answer.body.contains("[redacted]"), "{answer:?}");
+    }
+    let told = format!("{:?} {:?}", sandbox.way_out.log(), sandbox.way_out.hosts());
+    assert!(!told.contains("s3cret") && told.contains("[redacted].example.com"), "{told}");
 }
 
 #[tokio::test]

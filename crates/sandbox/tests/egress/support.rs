@@ -1,9 +1,10 @@
 //! A network of the tests' own, a sandbox's end of the channels, targets on loopback.
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use polydev_sandbox::{
     Stream,
-    egress::{Access, Attached, DialError, Gateway, GatewayConfig, HostRule, Network, Policy},
+    egress::{Access, Attached, DialError, Gateway, GatewayConfig, HostRule, Mask, Network, Policy},
 };
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -29,7 +30,8 @@ pub(crate) const PUBLIC: &str = "93.184.216.34";
 pub(crate) struct FakeNetwork {
     answers: Mutex<HashMap<String, VecDeque<Vec<IpAddr>>>>,
     doors: Mutex<HashMap<SocketAddr, SocketAddr>>,
-    pub(crate) own: Mutex<HashSet<IpAddr>>,
+    never: Mutex<HashSet<String>>,
+    pub(crate) own: Mutex<Vec<IpNet>>,
     pub(crate) resolved: Mutex<Vec<String>>,
     pub(crate) connected: Mutex<Vec<SocketAddr>>,
 }
@@ -39,6 +41,11 @@ impl FakeNetwork {
     pub(crate) fn answer(&self, name: &str, addresses: &[&str]) {
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
         self.answers.lock().unwrap().entry(name.to_owned()).or_default().push_back(addresses);
+    }
+
+    /// A name whose look-up has no end.
+    pub(crate) fn never(&self, name: &str) {
+        self.never.lock().unwrap().insert(name.to_owned());
     }
 
     /// What stands behind an address.
@@ -58,6 +65,10 @@ impl FakeNetwork {
 impl Network for FakeNetwork {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         self.resolved.lock().unwrap().push(name.to_owned());
+        let is_never = self.never.lock().unwrap().contains(name);
+        if is_never {
+            std::future::pending::<()>().await;
+        }
         let mut answers = self.answers.lock().unwrap();
         let queue = answers.get_mut(name).ok_or_else(|| io::Error::other("no such name"))?;
         let answer = if queue.len() > 1 { queue.pop_front() } else { queue.front().cloned() };
@@ -70,7 +81,7 @@ impl Network for FakeNetwork {
         TcpStream::connect(door.unwrap_or(address)).await
     }
 
-    fn own_addresses(&self) -> io::Result<HashSet<IpAddr>> {
+    fn own_addresses(&self) -> io::Result<Vec<IpNet>> {
         Ok(self.own.lock().unwrap().clone())
     }
 }
@@ -88,15 +99,25 @@ pub(crate) fn policy(allow: &[&str], deny: &[&str], ports: &[u16]) -> Policy {
 }
 
 pub(crate) fn access(policy: Policy) -> Access {
-    Access { sandbox: "sbx_aaaaaaaaaaaaaaaa".parse().unwrap(), person: "usr_ada".to_owned(), policy }
+    access_of("usr_ada", policy)
+}
+
+pub(crate) fn access_of(person: &str, policy: Policy) -> Access {
+    let sandbox = "sbx_aaaaaaaaaaaaaaaa".parse().unwrap();
+    Access { sandbox, person: person.to_owned(), seat: 3, policy, mask: Mask::default() }
 }
 
 impl Sandbox {
     pub(crate) fn start(config: GatewayConfig, network: &Arc<FakeNetwork>, policy: Policy) -> Self {
+        Self::of(&Gateway::over(config, Arc::clone(network) as _), access(policy))
+    }
+
+    /// One of several at a gateway.
+    pub(crate) fn of(gateway: &Gateway, access: Access) -> Self {
         let (tx, rx) = mpsc::unbounded_channel();
         let dialled = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&dialled);
-        let way_out = Gateway::over(config, Arc::clone(network) as _).attach(access(policy), move || {
+        let way_out = gateway.attach(access, move || {
             let (tx, count) = (tx.clone(), Arc::clone(&count));
             async move {
                 count.fetch_add(1, Ordering::SeqCst);

@@ -1,7 +1,8 @@
 //! Through a proxy of the test's own on loopback.
 
 use crate::support::*;
-use polydev_sandbox::egress::{BadUpstream, GatewayConfig, UpstreamProxy, Verdict};
+use polydev_sandbox::egress::{Access, BadUpstream, Gateway, GatewayConfig, UpstreamProxy, Verdict};
+use secrecy::ExposeSecret;
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -75,7 +76,7 @@ async fn socks_proxy(target: SocketAddr) -> (SocketAddr, Asked) {
 
 fn through(url: &str, allow: &[&str]) -> (Sandbox, Arc<FakeNetwork>) {
     let network = Arc::new(FakeNetwork::default());
-    let config = GatewayConfig { upstream: Some(url.parse().unwrap()), public_host: None };
+    let config = GatewayConfig { upstream: Some(url.parse().unwrap()), ..GatewayConfig::default() };
     (Sandbox::start(config, &network, policy(allow, &[], &[80, 443])), network)
 }
 
@@ -162,22 +163,46 @@ async fn a_proxy_that_refuses_or_is_down() {
 }
 
 #[test]
-fn each_person_keeps_a_port() {
+fn each_seat_has_a_port_and_no_port_more_seats_than_another() {
     let range: UpstreamProxy = "http://proxy.example.com:10001-10100".parse().unwrap();
-    let mut people = [0_u32; 100];
-    for n in 0..10_000 {
-        let person = format!("usr_{n}");
-        let port = range.port_for(&person);
-        assert_eq!(port, range.port_for(&person));
-        people[usize::from(port - 10001)] += 1;
+    let mut seats = [0_u32; 100];
+    for seat in 0..250 {
+        seats[usize::from(range.port_for(seat) - 10001)] += 1;
     }
-    assert!(people.iter().all(|n| (50..200).contains(n)), "shared evenly: {people:?}");
+    assert_eq!(seats.map(|seats| seats - 2).iter().sum::<u32>(), 50, "two or three each: {seats:?}");
     // Frozen: a person must keep the port over a new version of this server.
-    assert_eq!(["usr_ada", "usr_bob"].map(|p| range.port_for(p)), [10064, 10035]);
+    assert_eq!([0, 99, 100, u64::MAX].map(|seat| range.port_for(seat)), [10001, 10100, 10001, 10016]);
+    assert!(range.has_seats());
+    assert!(range.url().expose_secret().ends_with(":10100"));
     let one: UpstreamProxy = "socks5://proxy.example.com:1080".parse().unwrap();
-    assert_eq!(one.port_for("usr_ada"), 1080);
+    assert_eq!((one.port_for(7), one.has_seats()), (1080, false));
     let all: UpstreamProxy = "http://proxy.example.com:1-65535".parse().unwrap();
-    assert!(all.port_for("usr_ada") > 0);
+    assert_eq!([0, 65534, 65535].map(|seat| all.port_for(seat)), [1, 65535, 1]);
+}
+
+#[tokio::test]
+async fn a_person_goes_out_by_the_port_of_their_seat() {
+    // Three ports in a row that are free, of which the proxy has each.
+    let (first, listeners) = loop {
+        let one = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let first = one.local_addr().unwrap().port();
+        let Some(last) = first.checked_add(2) else { continue };
+        if let (Ok(two), Ok(three)) =
+            (TcpListener::bind(("127.0.0.1", first + 1)).await, TcpListener::bind(("127.0.0.1", last)).await)
+        {
+            break (first, [one, two, three]);
+        }
+    };
+    let network = Arc::new(FakeNetwork::default());
+    let upstream = Some(format!("http://127.0.0.1:{first}-{}", first + 2).parse().unwrap());
+    let gateway = Gateway::over(GatewayConfig { upstream, ..GatewayConfig::default() }, Arc::clone(&network) as _);
+    for (seat, listener) in [0, 1, 2, 3, 5].into_iter().zip([0, 1, 2, 0, 2].map(|at| &listeners[at])) {
+        let sandbox = Sandbox::of(&gateway, Access { seat, ..access(policy(&["*"], &[], &[80])) });
+        let mut program = sandbox.program().await;
+        program.write_all(b"CONNECT api.example.com:80 HTTP/1.1\r\n\r\n").await.unwrap();
+        let (mut asked, _) = listener.accept().await.unwrap();
+        assert!(read_head(&mut asked).await.starts_with("CONNECT api.example.com:80"), "seat {seat}");
+    }
 }
 
 #[test]
@@ -192,7 +217,8 @@ fn the_text_is_read_and_shown_without_its_login() {
     ] {
         let proxy: UpstreamProxy = text.parse().unwrap();
         assert_eq!(proxy.to_string(), shown);
-        let debug = format!("{proxy:?} {:?}", GatewayConfig { upstream: Some(proxy.clone()), public_host: None });
+        let debug =
+            format!("{proxy:?} {:?}", GatewayConfig { upstream: Some(proxy.clone()), ..GatewayConfig::default() });
         assert!(!debug.contains("s3cret") && !debug.contains("ada"), "{debug}");
     }
     for (text, error) in [

@@ -85,7 +85,8 @@ async fn past_the_gateway() {
     };
     // A host that has no other address has its loopback tried again.
     let own = SystemNetwork::default().own_addresses().unwrap();
-    let outer = own.into_iter().find(|address| address.is_ipv4() && !address.is_loopback());
+    let mut own = own.into_iter().map(|net| net.addr());
+    let outer = own.find(|address| address.is_ipv4() && !address.is_loopback());
     let outer = singer(outer.unwrap_or([127, 0, 0, 1].into()), canary).await;
     let (datagrams, name) = (datagrams(canary).await.to_string(), abstract_singer(canary).await);
     let neighbour = house.sandbox(&[]).await;

@@ -8,12 +8,13 @@ use crate::{providers::PROVIDERS, vault::KeySource};
 use ipnet::IpNet;
 use polydev_sandbox::{
     driver::{Cpus, Limits},
-    egress::{HostRule, UpstreamProxy},
+    egress::{self, HostRule, UpstreamProxy},
 };
 use secrecy::ExposeSecret;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
@@ -262,7 +263,13 @@ fn egress(from: &mut Settings) -> Egress {
     if let Some(Err(error)) = upstream_proxy.as_ref().map(|proxy| proxy.expose_secret().parse::<UpstreamProxy>()) {
         from.problem("egress.upstream_proxy", error.to_string());
     }
-    Egress { upstream_proxy, allow: rules(from, "egress.allow"), deny: rules(from, "egress.deny") }
+    let (allow, deny) = (rules(from, "egress.allow"), rules(from, "egress.deny"));
+    let limits = egress::Limits {
+        connections: NonZeroU64::new(from.number("egress.max_connections", 256, 0..=1 << 20)),
+        connections_per_s: NonZeroU64::new(from.number("egress.connections_per_s", 64, 0..=1 << 20)),
+        bytes_per_s: NonZeroU64::new(from.number("egress.mib_per_s", 64, 0..=1 << 20) * 1024 * 1024),
+    };
+    Egress { upstream_proxy, allow, deny, limits }
 }
 
 fn rules(from: &mut Settings, key: &str) -> Vec<String> {

@@ -17,7 +17,7 @@ pub use problem::{Problem, Problems};
 
 use crate::vault::KeySource;
 use ipnet::IpNet;
-use polydev_sandbox::driver::Limits;
+use polydev_sandbox::{driver::Limits, egress};
 use secrecy::SecretString;
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
@@ -265,6 +265,8 @@ pub struct Egress {
     pub allow: Vec<String>,
     /// Names (with `*.`) and CIDRs that may not be reached whatever else allows them.
     pub deny: Vec<String>,
+    /// What each person's sandboxes may use together.
+    pub limits: egress::Limits,
 }
 
 /// `[login]`

@@ -7,15 +7,21 @@
 //!   that began the run
 //! ```
 
-use super::{Inner, Live, Runs, chain};
+use super::{Inner, Live, Runs, chain, fault, prepare, run::Said};
 use crate::{
     domain::{
+        failure::Failure,
+        redact::Redactor,
+        run::Run,
         sandbox::{Flow, Host, Network, Verdict},
         time,
     },
     store::StoreError,
 };
-use polydev_sandbox::{SandboxId, egress};
+use polydev_sandbox::{
+    Guest, SandboxId,
+    egress::{self, Access, Mask, Traffic},
+};
 use std::{
     convert::Infallible,
     time::{Duration, Instant},
@@ -27,7 +33,7 @@ const KEPT_EVERY: Duration = Duration::from_secs(30);
 /// What was seen of a sandbox so far. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    traffic: egress::Traffic,
+    traffic: Traffic,
     earlier: Option<Network>,
     /// A moment, by both clocks.
     since: (Instant, i64),
@@ -35,7 +41,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// What this server sees, after what an `earlier` one saw, as far as that was kept.
-    pub(super) fn new(traffic: egress::Traffic, earlier: Option<Network>) -> Self {
+    pub(super) fn new(traffic: Traffic, earlier: Option<Network>) -> Self {
         Self { traffic, earlier, since: (Instant::now(), time::now_ms()) }
     }
 
@@ -88,6 +94,37 @@ impl Runs {
             None => self.0.store.network(sandbox).await,
         }
     }
+}
+
+/// Opens the way out of a run, to these hosts and without telling these secrets. What it sees comes after what was
+/// seen by an `earlier` server.
+pub(super) async fn open(
+    inner: &Inner,
+    run: &Run,
+    (hosts, secrets): (&[&str], &Redactor),
+    guest: &Guest,
+    earlier: Option<Network>,
+    said: &mut Said,
+) -> Result<Traffic, Failure> {
+    let gateway = &inner.ways.gateway;
+    let seat = if gateway.has_seats() { inner.store.seat(&run.user_id).await.map_err(fault)? } else { 0 };
+    // Names are compared in lower case, and written down so.
+    let secrets = secrets.and_lower_case();
+    let access = Access {
+        sandbox: guest.id().clone(),
+        person: run.user_id.clone(),
+        seat,
+        policy: inner.policy(hosts),
+        mask: Mask::new(move |name| secrets.text(name).into_owned()),
+    };
+    let way_out = gateway.attach(access, prepare::dial(guest));
+    let traffic = way_out.traffic();
+    let seen = Seen::new(traffic.clone(), earlier);
+    if let Some(live) = inner.live().get_mut(&run.id) {
+        live.seen = Some(seen.clone());
+    }
+    (said.way_out, said.seen) = (Some(way_out), Some(seen));
+    Ok(traffic)
 }
 
 /// Keeps what is seen of a sandbox, now and then, for as long as it is waited for.

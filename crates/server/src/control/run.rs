@@ -31,7 +31,6 @@ use crate::{
         failure::{Code, Failure},
         redact::Redactor,
         run::Run,
-        sandbox::Network,
         time,
     },
     providers::{self, Dialogue, Outcome, Prompt, Provider, Step},
@@ -40,11 +39,7 @@ use crate::{
 use backon::{ExponentialBuilder, Retryable};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::FutureExt;
-use polydev_sandbox::{
-    Guest, Sandbox,
-    egress::{Access, Attached, Traffic},
-    guest::GuestError,
-};
+use polydev_sandbox::{Guest, Sandbox, egress::Attached, guest::GuestError};
 use std::{
     io,
     panic::AssertUnwindSafe,
@@ -367,7 +362,7 @@ async fn fresh(
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
     (said.version, said.secrets) = (Some(version.clone()), Some(secrets.clone()));
-    let traffic = out(inner, run, invocation.hosts, &guest, None, said);
+    let traffic = network::open(inner, run, (invocation.hosts, &secrets), &guest, None, said).await?;
     prepare::put_files(inner, &guest, run, &invocation.files).await?;
     said.let_in = true;
     prepare::exec(inner, &guest, &hello, &invocation).await?;
@@ -410,7 +405,7 @@ async fn adopted(
     let say = Say::new(invocation.stdin, invocation.interactive);
     let mut dialogue = provider.dialogue(prompt);
     let earlier = inner.store.network(guest.id().as_str()).await.map_err(fault)?;
-    let traffic = out(inner, run, invocation.hosts, &guest, earlier, said);
+    let traffic = network::open(inner, run, (invocation.hosts, &secrets), &guest, earlier, said).await?;
     let (stdout, connection, words) = match progress {
         None => {
             begun(inner, run, &guest, &mut *dialogue, &say, version.clone()).await?;
@@ -482,19 +477,6 @@ async fn begun(
         return Err(Stop::Stopped);
     }
     Ok(())
-}
-
-/// Opens a run's way out: what it sees, beside what was seen by an `earlier` server.
-fn out(inner: &Inner, run: &Run, hosts: &[&str], guest: &Guest, earlier: Option<Network>, said: &mut Said) -> Traffic {
-    let access = Access { sandbox: guest.id().clone(), person: run.user_id.clone(), policy: inner.policy(hosts) };
-    let way_out = inner.ways.gateway.attach(access, prepare::dial(guest));
-    let traffic = way_out.traffic();
-    let seen = Seen::new(traffic.clone(), earlier);
-    if let Some(live) = inner.live().get_mut(&run.id) {
-        live.seen = Some(seen.clone());
-    }
-    (said.way_out, said.seen) = (Some(way_out), Some(seen));
-    traffic
 }
 
 /// The agent no longer answers as it must: the sandbox has ended, or is out of order.

@@ -55,6 +55,14 @@ impl Redactor {
         (!new.is_empty()).then(|| Self::of(self.0.forms.clone(), new))
     }
 
+    /// The same with every form in lower case too, for what is written so.
+    #[must_use]
+    pub fn and_lower_case(&self) -> Self {
+        let lower: Vec<String> =
+            self.0.forms.iter().filter_map(|form| Some(str::from_utf8(form).ok()?.to_ascii_lowercase())).collect();
+        self.knowing(lower.iter().map(String::as_str)).unwrap_or_else(|| self.clone())
+    }
+
     fn of<'a>(mut forms: Vec<Vec<u8>>, secrets: impl IntoIterator<Item = &'a str>) -> Self {
         let mut seen: HashSet<Vec<u8>> = forms.iter().cloned().collect();
         let new = secrets.into_iter().filter(|secret| secret.len() >= SHORTEST).flat_map(written);

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("people over HTTP", include_str!("../../../../migrations/0004_people_over_http.sql")),
     ("leases", include_str!("../../../../migrations/0005_leases.sql")),
     ("vault", include_str!("../../../../migrations/0006_vault.sql")),
+    ("egress seats", include_str!("../../../../migrations/0007_egress_seats.sql")),
 ];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.

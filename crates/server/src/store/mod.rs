@@ -13,6 +13,7 @@
 mod alone;
 pub mod audit;
 pub mod credentials;
+mod egress;
 mod error;
 pub mod events;
 pub mod idempotency;

