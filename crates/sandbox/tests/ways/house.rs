@@ -6,7 +6,7 @@ use crate::{
     edit::Edit,
 };
 use polydev_sandbox::{
-    Driver, SandboxId, SandboxSpec, cmd,
+    Driver, DriverError, SandboxId, SandboxSpec, cmd,
     driver::{Cpus, Limits, Priority},
     drivers::{DriverConfig, by_name},
     guest::Guest,
@@ -36,7 +36,7 @@ pub(crate) struct House {
     /// What a way that is open leads to.
     pub(crate) canary: String,
     /// The certificates that every sandbox is given beside those of its image.
-    ca: PathBuf,
+    pub(crate) ca: PathBuf,
 }
 
 /// A sandbox of it.
@@ -150,11 +150,16 @@ impl House {
 
     /// The same, from something else.
     pub(crate) async fn sandbox_of(&self, spec: &SandboxSpec, without: &[Edit]) -> Inside {
+        self.try_sandbox(spec, without).await.unwrap_or_else(|error| panic!("{without:?}: {error}"))
+    }
+
+    /// The same, where it may be that it cannot be made.
+    pub(crate) async fn try_sandbox(&self, spec: &SandboxSpec, without: &[Edit]) -> Result<Inside, DriverError> {
         let (driver, id) = (self.driver(without), id());
-        driver.create(&id, spec).await.unwrap_or_else(|error| panic!("{without:?}: {error}"));
+        driver.create(&id, spec).await?;
         let guest = Guest::new(driver.clone(), id);
         guest.hello().await.unwrap();
-        Inside { driver, guest }
+        Ok(Inside { driver, guest })
     }
 
     /// The folder that the driver keeps for a sandbox.

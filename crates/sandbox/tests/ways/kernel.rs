@@ -3,30 +3,16 @@
 use crate::{
     Family,
     edit::Edit,
+    files::server_folder,
     house::{House, Inside, SETUID_PROBE, Try, at, eventually},
     rules::*,
     sys::file_handle,
 };
 use serde_json::json;
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 /// What the image has in `/etc/hosts`, to be found on the raw device.
 const IN_THE_IMAGE: &str = "127.0.0.1 localhost polydev";
-
-/// What a server keeps, as it keeps it: a database that only its user may read, in a folder of the same kind.
-pub(crate) fn server_folder(house: &House) -> PathBuf {
-    let dir = house.dir.path().join("server");
-    fs::create_dir(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
-    let database = dir.join("polydev.db");
-    fs::write(&database, &house.canary).unwrap();
-    fs::set_permissions(&database, fs::Permissions::from_mode(0o600)).unwrap();
-    dir
-}
 
 /// How the hierarchy is mounted that counts processes: its kind, and its options.
 fn hierarchy() -> (&'static str, &'static str) {

@@ -5,11 +5,15 @@
 //! ```text
 //!   WAYS         every way, and the rules that shut it
 //!   network.rs   past the gateway: what a network of its own keeps away
+//!   gateway.rs   through the gateway: addresses, names and their spellings
 //!   processes.rs the host's processes, another sandbox's, and the agent
 //!   kernel.rs    namespaces, mounts, control groups, devices, what steers the host
 //!   surface.rs   parts of the kernel that a sandbox has no need of
+//!   files.rs     files of the host, and those that the host reads because a sandbox made them
+//!   wire.rs      what a hostile agent says
 //!   probe/       the program that tries, from inside
 //!   edit.rs      how a rule is taken away
+//!   world.rs     the internet as a test has it
 //!   house.rs     the real driver, runtime and agent, and a tiny image with the probe in it
 //! ```
 
@@ -19,6 +23,11 @@
 #[expect(dead_code, reason = "of what the contract of drivers uses, this needs a part")]
 mod common;
 mod edit;
+#[path = "../egress/support.rs"]
+#[expect(dead_code, reason = "of what the gateway's own tests use, this needs a part")]
+mod egress;
+mod files;
+mod gateway;
 mod house;
 mod kernel;
 mod network;
@@ -26,6 +35,8 @@ mod processes;
 mod rules;
 mod surface;
 mod sys;
+mod wire;
+mod world;
 
 use std::collections::BTreeSet;
 
@@ -40,9 +51,13 @@ pub(crate) struct Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     Network,
+    Gateway,
     Processes,
     Kernel,
     Surface,
+    Files,
+    Reading,
+    Wire,
 }
 
 const fn way(family: Family, name: &'static str, rules: &'static [&'static str]) -> Way {
@@ -60,6 +75,28 @@ pub(crate) const WAYS: &[Way] = &[
     way(Family::Network, "another sandbox's ports", &["a network namespace"]),
     way(Family::Network, "raw sockets", &["no CAP_NET_RAW", "users of its own", "a network namespace"]),
     way(Family::Network, "packet sockets", &["seccomp", "no CAP_NET_RAW", "users of its own", "a network namespace"]),
+
+    way(Family::Gateway, "loopback, through the gateway", &["special addresses and local names are refused"]),
+    way(Family::Gateway, "the server's API, through the gateway", &["special addresses and local names are refused"]),
+    way(Family::Gateway, "the public URL", &["the host of `public_url` is refused"]),
+    way(Family::Gateway, "the host's public address", &["the host's own addresses are refused"]),
+    way(Family::Gateway, "private ranges", &["special addresses are refused"]),
+    way(Family::Gateway, "IPv6 addresses that are near", &["special addresses are refused"]),
+    way(Family::Gateway, "link-local addresses", &["special addresses are refused"]),
+    way(Family::Gateway, "metadata of clouds", &["special addresses and local names are refused"]),
+    way(Family::Gateway, "v4-mapped spellings", &["an address is judged by what it carries"]),
+    way(Family::Gateway, "NAT64 spellings", &["an address is judged by what it carries"]),
+    way(Family::Gateway, "other IPv6 spellings of IPv4", &["addresses of old transitions are refused"]),
+    way(Family::Gateway, "decimal spellings", &["numbers are read as the system reads them"]),
+    way(Family::Gateway, "octal, hexadecimal and short spellings", &["numbers are read as the system reads them"]),
+    way(Family::Gateway, "names that lead to something near", &["every address of a name is looked at"]),
+    way(Family::Gateway, "DNS rebinding", &["a name is resolved once, and the address that was looked at is connected to"]),
+    way(Family::Gateway, "pages that lead to something near", &["every connection is judged by itself"]),
+    way(Family::Gateway, "a greeting for another server", &["the name in the ClientHello is the one asked for"]),
+    way(Family::Gateway, "what is not TLS, where TLS is spoken", &["on port 443 a ClientHello comes first"]),
+    way(Family::Gateway, "other ports", &["ports are allowed one by one"]),
+    way(Family::Gateway, "names that are not allowed", &["names are allowed one by one"]),
+    way(Family::Gateway, "names that are denied", &["denied names are refused, whatever is allowed"]),
 
     way(Family::Processes, "processes of the host", &["a pid namespace", "users of its own"]),
     way(Family::Processes, "signals to the host's processes", &["a pid namespace", "users of its own", "no CAP_KILL"]),
@@ -99,6 +136,24 @@ pub(crate) const WAYS: &[Way] = &[
     way(Family::Surface, "sockets of other families", &["seccomp"]),
     #[cfg(target_arch = "x86_64")]
     way(Family::Surface, "system calls of 32 bits", &["seccomp"]),
+
+    way(Family::Files, "the server's database", &["the root is the image", "users of its own"]),
+    way(Family::Files, "another sandbox's agent, by its socket", &["the root is the image", "users of its own"]),
+    way(Family::Files, "another sandbox's files", &["a pid namespace", "users of its own", "no CAP_SYS_PTRACE"]),
+
+    way(Family::Reading, "links among files that the host reads", &["the host opens no path of a guest", "the agent follows no link"]),
+    way(Family::Reading, "folders that are links, among those", &["the host opens no path of a guest"]),
+    way(Family::Reading, "files without an end, among those", &["the agent reads regular files"]),
+    way(Family::Reading, "files that are too large, among those", &["a file is read up to what is wanted"]),
+    way(Family::Reading, "links in an image, where the driver writes", &["links are resolved within the root"]),
+
+    way(Family::Wire, "a message that is too long", &["a header has 64 KiB at most"]),
+    way(Family::Wire, "a file without an end", &["a file is read up to what is wanted"]),
+    way(Family::Wire, "more of a file than was announced", &["a file is read up to what was announced"]),
+    way(Family::Wire, "a frame that is too long", &["a frame has 64 KiB at most"]),
+    way(Family::Wire, "output without an end", &["output is read as it is used"]),
+    way(Family::Wire, "silence", &["an answer has 10 seconds"]),
+    way(Family::Wire, "an answer that takes its time for each byte", &["an answer has 10 seconds, all of it"]),
 ];
 
 /// A family has tried all that the table says of it, and nothing else.

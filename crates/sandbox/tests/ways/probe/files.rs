@@ -16,6 +16,7 @@ pub(crate) fn try_one(args: &[&str]) -> Option<Tried> {
         ["rewrite", path] => rewrite(path),
         ["open-to-write", path] => File::options().write(true).open(path).at("open").map(|_| "open".to_owned()),
         ["list", path] => list(path),
+        ["link", from, to] => std::os::unix::fs::symlink(to, from).at("link").map(|()| "linked".to_owned()),
         ["remove-folder", path] => fs::remove_dir(path).at("remove").map(|()| "removed".to_owned()),
         ["find-process", word] => find_process(word),
         _ => return None,
