@@ -2,7 +2,7 @@
 //! network with its server blames the provider.
 
 use super::{
-    Inner, login,
+    Inner, readback,
     run::{Said, Stop},
 };
 use crate::domain::{
@@ -40,7 +40,7 @@ pub(super) async fn name(
     };
     match end {
         Err(Stop::Failed(failure)) => {
-            if failure.code == Code::NeedsReconnect && login::lent_is_over(inner, run).await {
+            if failure.code == Code::NeedsReconnect && readback::lent_is_over(inner, run).await {
                 // The provider refused the copy that the run was lent, which says nothing of the login.
                 let words = "the login that the run was lent ended before the run did: was this host asleep?";
                 return Err(Failure::new(Code::Interrupted, words).hint("Run it again.").into());

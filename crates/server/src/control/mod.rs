@@ -15,13 +15,14 @@ mod console;
 mod converse;
 mod disk;
 mod hub;
-mod login;
+
 mod network;
 mod outputs;
 pub mod plan;
 mod pool;
 mod prepare;
 pub mod progress;
+mod readback;
 mod reconcile;
 mod retention;
 mod run;

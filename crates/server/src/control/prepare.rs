@@ -3,7 +3,7 @@
 use super::{
     Inner,
     converse::LINE_MAX,
-    fault, image, login, no_connection,
+    fault, image, no_connection, readback,
     run::{JOB, Stop, destroy, lost},
     secrets,
 };
@@ -120,7 +120,7 @@ pub(super) async fn leased_invocation(
     let mut opened = open(inner, run, provider).await?;
     let secrets = secrets::of(provider, &opened.credential);
     let version = opened.connection.secret_version();
-    if let Some(kind) = login::needed(provider, &opened, run) {
+    if let Some(kind) = readback::needed(provider, &opened, run) {
         let of = (run.user_id.as_str(), run.provider.as_str());
         if !inner.store.take_lease(&run.id, of, version.version, kind, time::now_ms()).await.map_err(fault)? {
             return Err(Stop::NotBegun("another run has the login alone: this one waits for it"));

@@ -1,9 +1,9 @@
 //! One pass of the reconciler: look, plan, act.
 
 use super::{
-    Inner, Live, Runs, UNBEGUN, chain, console, login,
+    Inner, Live, Runs, UNBEGUN, chain, console,
     plan::{Action, Seen, plan},
-    progress,
+    progress, readback,
     run::{self, Begin},
 };
 use crate::{
@@ -27,7 +27,7 @@ impl Runs {
         // and if that task has ended since, to destroy it again does nothing.
         let observed = inner.driver.observe().await?;
         let open = inner.store.open_runs().await?;
-        let logins = login::of_waiting(inner, &open).await?;
+        let logins = readback::of_waiting(inner, &open).await?;
         let actions = {
             let live = inner.live().iter().map(|(run, live)| (run.clone(), live.sandbox.clone())).collect();
             plan(&Seen {

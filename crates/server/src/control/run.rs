@@ -14,11 +14,11 @@ use super::{
     Inner, UNBEGUN, cause, chain, console,
     converse::{Tool, converse},
     fault,
-    login::{self, When},
     network::{self, Seen},
     outputs,
     prepare::{self, Entry},
     progress::{self, Progress},
+    readback::{self, When},
     say::Say,
     secrets::{self, Words},
 };
@@ -112,9 +112,9 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     if let (Some(provider), Some(guest), true) = (providers::by_name(&run.provider), sandbox.guest(), said.let_in) {
         // However it ended: the tool may have refreshed its login, and the old one is used up.
         if is_cut_off(&result) {
-            login::let_refresh(inner, &run, provider, guest).await;
+            readback::let_refresh(inner, &run, provider, guest).await;
         }
-        let settled = login::settle(inner, &run, provider, guest, When::AtTheEnd);
+        let settled = readback::settle(inner, &run, provider, guest, When::AtTheEnd);
         if tokio::time::timeout(STORED_WITHIN, settled).await.is_err() {
             tracing::error!(run = run.id, "a login could not be taken over in time");
         }
@@ -200,7 +200,7 @@ async fn keep_files(inner: &Inner, guest: &Guest, run: &Run, said: &mut Said, st
         return;
     };
     if let Some(provider) = providers::by_name(&run.provider)
-        && login::has_it_alone(inner, run).await
+        && readback::has_it_alone(inner, run).await
         && let Some(more) = secrets::refreshed(secrets, provider, guest).await
     {
         *secrets = more;
@@ -427,7 +427,7 @@ async fn adopted(
 
 /// The provider, where the run has its login alone.
 async fn alone(inner: &Inner, run: &Run, provider: &'static dyn Provider) -> Option<&'static dyn Provider> {
-    login::has_it_alone(inner, run).await.then_some(provider)
+    readback::has_it_alone(inner, run).await.then_some(provider)
 }
 
 /// Hears the tool, and keeps an eye on its login.
@@ -449,7 +449,7 @@ async fn heard(
         biased;
         // Its answer is not to wait for a look at its login: there is a last one at the end.
         outcome = converse(inner, run, tool, said) => outcome,
-        never = login::watch(inner, run, provider, &guest) => match never {},
+        never = readback::watch(inner, run, provider, &guest) => match never {},
         never = keep => match never {},
     }
 }

@@ -6,7 +6,7 @@
 //!   file, file name ──► without secrets ─► row
 //! ```
 
-use super::login;
+use super::readback;
 use crate::{
     domain::{
         event::EventBody,
@@ -36,7 +36,7 @@ pub(super) async fn refreshed(secrets: &Redactor, provider: &dyn Provider, guest
     if secrets.size() >= SIZE_MAX {
         return None;
     }
-    let tokens = provider.sign_in().tokens(&login::now(provider, guest).await?);
+    let tokens = provider.sign_in().tokens(&readback::now(provider, guest).await?);
     secrets.knowing(tokens.iter().map(ExposeSecret::expose_secret))
 }
 
