@@ -26,10 +26,12 @@ use crate::{
 use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use connections::View as ConnectionView;
 
 /// What is served here.
 pub fn router() -> OpenApiRouter<App> {
@@ -38,42 +40,6 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(put, delete))
         .routes(routes!(import))
         .routes(routes!(check))
-}
-
-/// A connection; never its secret.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ConnectionView {
-    /// Which provider.
-    pub provider: String,
-    /// `active`, `expiring`, `needs_reconnect` or `revoked`.
-    pub status: connections::Status,
-    /// How it was made.
-    pub method: Method,
-    /// Whose account it is, where the provider tells.
-    pub account: Option<String>,
-    /// Which plan it has, where the provider tells.
-    pub plan: Option<String>,
-    /// When it was made.
-    pub connected_at: String,
-    /// Until when it is good, where that is known.
-    pub expires_at: Option<String>,
-    /// What is wrong with it.
-    pub error: Option<Failure>,
-}
-
-impl From<Connection> for ConnectionView {
-    fn from(connection: Connection) -> Self {
-        Self {
-            provider: connection.provider,
-            status: connection.status,
-            method: connection.method,
-            account: connection.account,
-            plan: connection.plan,
-            connected_at: time::rfc3339(connection.connected_at),
-            expires_at: connection.expires_at.map(time::rfc3339),
-            error: connection.error,
-        }
-    }
 }
 
 /// What to connect with.

@@ -28,10 +28,10 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// What changes among one's own runs and connections, from now on.
+/// What changes among one's own runs, logins and connections, from now on.
 ///
 /// Server-sent events: `event` is the type, `data` says which thing it was; look it up. Runs are told of to a key with
-/// `runs:read`, connections to one with `connections`. Nothing of before is told, and nothing is repeated: look at the
+/// `runs:read`, logins to one with `logins`, connections to one with `connections`. Nothing of before is told, and nothing is repeated: look at the
 /// lists once the stream is open, and again after a `resync`, which says that this reader was too slow and changes
 /// were left out. The stream ends after an hour, and may be opened again.
 #[utoipa::path(
@@ -39,18 +39,22 @@ pub fn router() -> OpenApiRouter<App> {
     responses(
         (status = 200, description = "The changes", body = Change, content_type = "text/event-stream"),
         (status = 401, description = "No valid key", body = ErrorBody),
-        (status = 403, description = "The key has neither `runs:read` nor `connections`", body = ErrorBody),
+        (status = 403, description = "The key has none of `runs:read`, `logins` and `connections`", body = ErrorBody),
     )
 )]
 async fn events(State(app): State<App>, auth: Auth) -> ApiResult<Response> {
     let who = auth.any();
-    let (runs, connections) = (who.may(Scope::RunsRead), who.may(Scope::Connections));
-    if !runs && !connections {
-        return Err(ApiError::new(Code::Forbidden, "this key has neither the scope `runs:read` nor `connections`")
-            .hint("Make a key that has one with `polydev key create --scope`."));
+    let may = |scope| who.may(scope);
+    let (runs, logins, connections) = (may(Scope::RunsRead), may(Scope::Logins), may(Scope::Connections));
+    if !runs && !logins && !connections {
+        let words = "this key has none of the scopes `runs:read`, `logins` and `connections`";
+        return Err(
+            ApiError::new(Code::Forbidden, words).hint("Make a key that has one with `polydev key create --scope`.")
+        );
     }
     let seen = move |change: &Change| match change.kind {
         Kind::Run => runs,
+        Kind::Login => logins,
         Kind::Connection => connections,
         Kind::Resync => true,
     };

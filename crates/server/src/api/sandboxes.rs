@@ -43,6 +43,8 @@ pub struct SandboxView {
     pub user_id: Option<String>,
     /// The run that it was made for.
     pub run_id: Option<String>,
+    /// The login that it was made for.
+    pub login_id: Option<String>,
     /// What made it.
     #[schema(examples("oci"))]
     pub driver: String,
@@ -75,6 +77,7 @@ impl From<Sandbox> for SandboxView {
             id: sandbox.id,
             user_id: sandbox.user_id,
             run_id: sandbox.run_id,
+            login_id: sandbox.login_id,
             driver: sandbox.driver,
             image_id: sandbox.image_id,
             state: sandbox.state,

@@ -14,6 +14,7 @@ use crate::{
         lease::Kind,
         redact::Redactor,
         run::Run,
+        sandbox::Work,
         time,
     },
     providers::{Credential, HomeFile, Invocation, Prompt, Provider},
@@ -59,10 +60,10 @@ pub(super) async fn still_there(inner: &Inner, run: &Run, sandbox: &mut Sandbox)
 pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<(Guest, Hello), Failure> {
     let id = sandbox.id().to_string();
     if let (Some(guest), Some(hello)) = (sandbox.guest(), sandbox.hello()) {
-        inner.store.give_sandbox(&id, &run.user_id, &run.id).await.map_err(fault)?;
+        inner.store.give_sandbox(&id, &run.user_id, Work::Run(&run.id)).await.map_err(fault)?;
         return Ok((guest.clone(), hello.clone()));
     }
-    let (kind, spec, owner) = (inner.driver.kind(), spec(inner)?, Some((&*run.user_id, &*run.id)));
+    let (kind, spec, owner) = (inner.driver.kind(), spec(inner)?, Some((&*run.user_id, Work::Run(&run.id))));
     inner.store.insert_sandbox(&id, owner, kind, &spec.image_id, time::now_ms()).await.map_err(fault)?;
     let started = sandbox.start(&spec).await;
     inner.store.set_sandbox(&id, sandbox.state(), time::now_ms()).await.map_err(fault)?;

@@ -1,4 +1,4 @@
-//! What is forgotten in time: runs that ended long ago, and all that is theirs.
+//! What is forgotten in time: runs and logins that ended long ago, and all that is theirs.
 
 use super::{Runs, chain};
 use crate::{
@@ -50,9 +50,10 @@ impl Runs {
                     runs += 1;
                 }
             }
+            let logins = store.forget_logins(before).await?;
             let sandboxes = store.forget_sandboxes(before).await?;
-            if runs > 0 {
-                tracing::info!(runs, sandboxes, keep_days, "old runs are forgotten");
+            if runs > 0 || logins > 0 {
+                tracing::info!(runs, logins, sandboxes, keep_days, "what is old is forgotten");
             }
         }
         store.give_back().await

@@ -9,7 +9,7 @@ pub struct Change {
     /// What kind of thing.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// Which one: a run's id, a connection's provider. Null with `resync`.
+    /// Which one: a run's or a login's id, a connection's provider. Null with `resync`.
     pub id: Option<String>,
 }
 
@@ -20,6 +20,8 @@ pub struct Change {
 pub enum Kind {
     /// A run was accepted, has started, has ended, or was deleted.
     Run,
+    /// A login was opened, has moved on, or has ended.
+    Login,
     /// A connection was made, can no longer be used, or was forgotten.
     Connection,
     /// Changes were missed: look at everything again.
@@ -31,6 +33,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Login => "login",
             Self::Connection => "connection",
             Self::Resync => "resync",
         }
@@ -44,6 +47,11 @@ impl Change {
     /// This run has changed.
     pub fn run(id: &str) -> Self {
         Self { kind: Kind::Run, id: Some(id.to_owned()) }
+    }
+
+    /// This login has changed.
+    pub fn login(id: &str) -> Self {
+        Self { kind: Kind::Login, id: Some(id.to_owned()) }
     }
 
     /// The connection to this provider has changed.

@@ -129,6 +129,43 @@ impl Connection {
     }
 }
 
+/// A connection as its person is told of it; never its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ConnectionView)]
+pub struct View {
+    /// Which provider.
+    pub provider: String,
+    /// `active`, `expiring`, `needs_reconnect` or `revoked`.
+    pub status: Status,
+    /// How it was made.
+    pub method: Method,
+    /// Whose account it is, where the provider tells.
+    pub account: Option<String>,
+    /// Which plan it has, where the provider tells.
+    pub plan: Option<String>,
+    /// When it was made.
+    pub connected_at: String,
+    /// Until when it is good, where that is known.
+    pub expires_at: Option<String>,
+    /// What is wrong with it.
+    pub error: Option<Failure>,
+}
+
+impl From<Connection> for View {
+    fn from(connection: Connection) -> Self {
+        Self {
+            provider: connection.provider,
+            status: connection.status,
+            method: connection.method,
+            account: connection.account,
+            plan: connection.plan,
+            connected_at: time::rfc3339(connection.connected_at),
+            expires_at: connection.expires_at.map(time::rfc3339),
+            error: connection.error,
+        }
+    }
+}
+
 /// A connection with its secret, for one use.
 #[derive(Debug)]
 pub struct Opened {

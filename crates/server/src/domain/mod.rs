@@ -8,6 +8,7 @@ pub mod failure;
 pub mod id;
 pub mod idempotency;
 pub mod lease;
+pub mod login;
 pub mod people;
 pub mod redact;
 pub mod rotation;

@@ -43,6 +43,33 @@ impl State {
     }
 }
 
+/// What a sandbox is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work<'a> {
+    /// This run.
+    Run(&'a str),
+    /// This login.
+    Login(&'a str),
+}
+
+impl<'a> Work<'a> {
+    /// The run.
+    pub fn run(self) -> Option<&'a str> {
+        match self {
+            Self::Run(id) => Some(id),
+            Self::Login(_) => None,
+        }
+    }
+
+    /// The login.
+    pub fn login(self) -> Option<&'a str> {
+        match self {
+            Self::Run(_) => None,
+            Self::Login(id) => Some(id),
+        }
+    }
+}
+
 /// A sandbox. What it printed is read apart from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
@@ -52,6 +79,8 @@ pub struct Sandbox {
     pub user_id: Option<String>,
     /// The run that it was made for.
     pub run_id: Option<String>,
+    /// The login that it was made for.
+    pub login_id: Option<String>,
     /// What made it.
     pub driver: String,
     /// The content id of its image; empty where the driver uses none.

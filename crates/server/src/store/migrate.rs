@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("leases", include_str!("../../../../migrations/0005_leases.sql")),
     ("vault", include_str!("../../../../migrations/0006_vault.sql")),
     ("egress seats", include_str!("../../../../migrations/0007_egress_seats.sql")),
+    ("logins", include_str!("../../../../migrations/0008_logins.sql")),
 ];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.

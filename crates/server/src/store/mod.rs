@@ -18,6 +18,7 @@ mod error;
 pub mod events;
 pub mod idempotency;
 pub mod leases;
+pub mod logins;
 mod migrate;
 pub mod others;
 pub mod outputs;

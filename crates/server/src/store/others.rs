@@ -28,7 +28,7 @@ macro_rules! runs {
 macro_rules! sandboxes {
     ($whose:literal) => {
         concat!(
-            "SELECT id, user_id, run_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes WHERE ",
+            "SELECT id, user_id, run_id, login_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes WHERE ",
             $whose,
             "(created_at < $1 OR (created_at = $1 AND id < $2)) ORDER BY created_at DESC, id DESC LIMIT $3"
         )

@@ -10,6 +10,8 @@ const EVENTS: i64 = 1000;
 const FILES: i64 = 4;
 /// How many sandboxes a statement deletes. One may have a console of 80 KiB.
 const SANDBOXES: i64 = 100;
+/// How many logins a statement deletes. One may have some 500 events of a line each.
+const LOGINS: i64 = 20;
 /// How many entries of the record a statement deletes.
 const ENTRIES: i64 = 1000;
 /// How many pages of SQLite's file are given back at a time: 1 MiB.
@@ -57,6 +59,19 @@ impl Store {
         let mut forgotten = 0;
         loop {
             match sqlx::query(delete).bind(before).bind(SANDBOXES).execute(self.write()).await?.rows_affected() {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
+    }
+
+    /// Forgets the logins that ended before this time, Unix milliseconds, with their events. How many they were.
+    pub async fn forget_logins(&self, before: i64) -> Result<u64, StoreError> {
+        let delete = "DELETE FROM auth_sessions WHERE session_id IN \
+                      (SELECT session_id FROM auth_sessions WHERE started_at < $1 AND completed_at < $1 LIMIT $2)";
+        let mut forgotten = 0;
+        loop {
+            match sqlx::query(delete).bind(before).bind(LOGINS).execute(self.write()).await?.rows_affected() {
                 0 => return Ok(forgotten),
                 some => forgotten += some,
             }

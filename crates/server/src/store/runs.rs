@@ -446,7 +446,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 pub(super) fn parse<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text)
-        .map_err(|error| StoreError::Unknown { what: "JSON in a run", value: format!("{column}: {error}") })
+        .map_err(|error| StoreError::Unknown { what: "JSON in a row", value: format!("{column}: {error}") })
 }
 
 pub(super) fn parse_optional<T: serde::de::DeserializeOwned>(
@@ -456,7 +456,7 @@ pub(super) fn parse_optional<T: serde::de::DeserializeOwned>(
     let text: Option<String> = row.try_get(column)?;
     text.map(|text| {
         serde_json::from_str(&text)
-            .map_err(|error| StoreError::Unknown { what: "JSON in a run", value: format!("{column}: {error}") })
+            .map_err(|error| StoreError::Unknown { what: "JSON in a row", value: format!("{column}: {error}") })
     })
     .transpose()
 }

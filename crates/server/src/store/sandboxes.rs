@@ -1,14 +1,14 @@
 //! The sandboxes that were made, what became of them, and what they left.
 
 use super::{Store, StoreError, runs::After};
-use crate::domain::sandbox::{self, Network, Sandbox};
+use crate::domain::sandbox::{self, Network, Sandbox, Work};
 use polydev_sandbox::machine::State;
 use sqlx::{Row, any::AnyRow};
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, user_id, run_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes ",
+            "SELECT id, user_id, run_id, login_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes ",
             $rest
         )
     };
@@ -92,21 +92,22 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down that a sandbox is about to be made: for a person's run, or for nobody yet.
+    /// Writes down that a sandbox is about to be made: for a person's run or login, or for nobody yet.
     pub async fn insert_sandbox(
         &self,
         id: &str,
-        owner: Option<(&str, &str)>,
+        owner: Option<(&str, Work<'_>)>,
         driver: &str,
         image_id: &str,
         at: i64,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO sandboxes (id, user_id, run_id, driver, image_id, state, created_at) VALUES ($1, $2, $3, $4, $5, 'creating', $6)",
+            "INSERT INTO sandboxes (id, user_id, run_id, login_id, driver, image_id, state, created_at) VALUES ($1, $2, $3, $4, $5, $6, 'creating', $7)",
         )
         .bind(id)
         .bind(owner.map(|(user, _)| user))
-        .bind(owner.map(|(_, run)| run))
+        .bind(owner.and_then(|(_, work)| work.run()))
+        .bind(owner.and_then(|(_, work)| work.login()))
         .bind(driver)
         .bind(image_id)
         .bind(at)
@@ -116,10 +117,11 @@ impl Store {
     }
 
     /// Writes down whose a sandbox is that was made for nobody.
-    pub async fn give_sandbox(&self, id: &str, user_id: &str, run_id: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sandboxes SET user_id = $1, run_id = $2 WHERE id = $3 AND user_id IS NULL")
+    pub async fn give_sandbox(&self, id: &str, user_id: &str, work: Work<'_>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET user_id = $1, run_id = $2, login_id = $3 WHERE id = $4 AND user_id IS NULL")
             .bind(user_id)
-            .bind(run_id)
+            .bind(work.run())
+            .bind(work.login())
             .bind(id)
             .execute(self.write())
             .await?;
@@ -168,6 +170,7 @@ pub(super) fn sandbox_of(row: &AnyRow) -> Result<Sandbox, StoreError> {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
         run_id: row.try_get("run_id")?,
+        login_id: row.try_get("login_id")?,
         driver: row.try_get("driver")?,
         image_id: row.try_get("image_id")?,
         state: sandbox::State::parse(&state)

@@ -4,6 +4,7 @@ mod audit;
 mod egress;
 mod idempotency;
 mod leases;
+mod logins;
 mod outputs;
 mod retention;
 mod runs;

@@ -7,6 +7,7 @@ use polydev_server::{
     domain::{
         event::EventBody,
         run::{Wish, WorkFile},
+        sandbox::Work,
     },
     store::{Store, runs::End, sqlite_file},
 };
@@ -18,7 +19,7 @@ async fn run(store: &Store, id: &str, events: usize, ended_at: Option<i64>) {
     store.insert_run(id, "usr_1", &wish, 60, 100, 1000).await.unwrap();
     let sandbox = id.replace("run", "sbx");
     store.start_run(id, &sandbox, 1001).await.unwrap();
-    store.insert_sandbox(&sandbox, Some(("usr_1", id)), "oci", "cli-1", 1001).await.unwrap();
+    store.insert_sandbox(&sandbox, Some(("usr_1", Work::Run(id))), "oci", "cli-1", 1001).await.unwrap();
     store.append_events(id, &vec![EventBody::Text { text: "x".into() }; events], None, 1002).await.unwrap();
     for n in 0..6 {
         store.put_output(id, &format!("made {n}"), &[0; 1000]).await.unwrap();
@@ -80,10 +81,10 @@ async fn an_old_sandbox_goes_with_its_console_whatever_it_was_for() {
         insert_user(&store, "usr_1").await;
         for (n, ended_at) in [(0, 1000), (1, 2000), (2, 3000)] {
             let id = format!("sbx_{n}");
-            store.insert_sandbox(&id, Some(("usr_1", "run_gone")), "oci", "cli-1", 500).await.unwrap();
+            store.insert_sandbox(&id, Some(("usr_1", Work::Run("run_gone"))), "oci", "cli-1", 500).await.unwrap();
             store.set_sandbox(&id, &State::Gone, ended_at).await.unwrap();
         }
-        store.insert_sandbox("sbx_stands", Some(("usr_1", "run_gone")), "oci", "cli-1", 500).await.unwrap();
+        store.insert_sandbox("sbx_stands", Some(("usr_1", Work::Run("run_gone"))), "oci", "cli-1", 500).await.unwrap();
         assert_eq!(store.forget_sandboxes(3000).await.unwrap(), 2);
         assert_eq!(store.forget_sandboxes(3000).await.unwrap(), 0);
         let left = store.sandboxes_of("usr_1", None, 10).await.unwrap();

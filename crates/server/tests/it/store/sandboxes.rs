@@ -4,12 +4,12 @@ use super::insert_user;
 use crate::support::db;
 use polydev_sandbox::machine::{Fault, State};
 use polydev_server::{
-    domain::sandbox::{self, Flow, Host, Network, Verdict},
+    domain::sandbox::{self, Flow, Host, Network, Verdict, Work},
     store::{Store, runs::After},
 };
 
 async fn made(store: &Store, id: &str, user: &str, at: i64) {
-    store.insert_sandbox(id, Some((user, "run_1")), "oci", "cli-1", at).await.unwrap();
+    store.insert_sandbox(id, Some((user, Work::Run("run_1"))), "oci", "cli-1", at).await.unwrap();
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn a_sandbox_that_was_made_for_nobody_is_given_once() {
         store.set_sandbox("sbx_1", &State::Ready, 1001).await.unwrap();
         assert_eq!(store.sandboxes_of("usr_1", None, 10).await.unwrap(), []);
         for user in ["usr_1", "usr_2"] {
-            store.give_sandbox("sbx_1", user, "run_1").await.unwrap();
+            store.give_sandbox("sbx_1", user, Work::Run("run_1")).await.unwrap();
         }
         let sandbox = store.sandbox("sbx_1").await.unwrap().unwrap();
         assert_eq!((sandbox.user_id.as_deref(), sandbox.run_id.as_deref()), (Some("usr_1"), Some("run_1")));

@@ -1,0 +1,388 @@
+//! A login: a desktop, open for minutes, in which somebody signs in at a provider.
+//!
+//! ```text
+//!               take                ready             found               proven
+//!   requested ────────► preparing ─────────► ready ──────────► verifying ────────► connected
+//!     │  ◄───────────────┤                    │  ◄──────────────┤
+//!     │      put back    │                    │    not proven   │
+//!     ├──── fail ────────┼────────────────────┼─────────────────┼────────────────► failed
+//!     ├──── expire ──────┼────────────────────┘                 │      (deadline)► expired
+//!     └──── cancel ──────┴──────────────────────────────────────┴────────────────► cancelled
+//!
+//!   stages    allocating ─► starting ─► desktop ─► ready     one after the other, the first while it is requested
+//!   deadline  `login.ttl_s` after it was asked for; extended by 300 s at a time, to 3600 s at most
+//! ```
+//! What was found is looked at to the end: a login does not expire while it is verified. It is put back when its
+//! server was stopped before its sandbox was made. The wish to cancel is a column of the row, as a run's is.
+
+mod event;
+mod stage;
+
+pub use event::{Event, EventBody};
+pub use stage::{Stage, StageName, StageState};
+
+use super::{connections, failure::Failure, time};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What an extension adds, milliseconds.
+pub const EXTENSION_MS: i64 = 300 * 1000;
+/// The longest that a login lasts from when it was asked for, milliseconds.
+pub const LONGEST_MS: i64 = 3600 * 1000;
+/// How long before its end a login warns, milliseconds.
+pub const WARNING_MS: i64 = 60 * 1000;
+/// After how many events what a sandbox waits for is no longer told: it is the guest that says it.
+const EVENTS_MAX: i64 = 500;
+
+/// Where a login stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = LoginStatus)]
+pub enum Status {
+    /// Accepted; waits for a sandbox.
+    Requested,
+    /// Its desktop is being made.
+    Preparing,
+    /// A key pressed now reaches the terminal.
+    Ready,
+    /// The tool has left a login, which is looked at.
+    Verifying,
+    /// The provider is connected.
+    Connected,
+    /// It did not work, and says why.
+    Failed,
+    /// Nobody signed in in time.
+    Expired,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl Status {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Requested,
+        Self::Preparing,
+        Self::Ready,
+        Self::Verifying,
+        Self::Connected,
+        Self::Failed,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// As it stands in the database and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Preparing => "preparing",
+            Self::Ready => "ready",
+            Self::Verifying => "verifying",
+            Self::Connected => "connected",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads what [`Status::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Requested | Self::Preparing | Self::Ready | Self::Verifying => false,
+            Self::Connected | Self::Failed | Self::Expired | Self::Cancelled => true,
+        }
+    }
+
+    /// Whether somebody may be at its desktop.
+    pub fn has_desktop(self) -> bool {
+        match self {
+            Self::Ready | Self::Verifying => true,
+            Self::Requested | Self::Preparing | Self::Connected | Self::Failed | Self::Expired | Self::Cancelled => {
+                false
+            }
+        }
+    }
+
+    /// Where `change` leads from here. `None`: it cannot happen in this state.
+    pub fn after(self, change: &Change) -> Option<Self> {
+        match (self, change) {
+            (Self::Requested, Change::Take { .. }) => Some(Self::Preparing),
+            (Self::Preparing, Change::PutBack) => Some(Self::Requested),
+            (Self::Preparing, Change::Reach { .. }) => Some(Self::Preparing),
+            (Self::Preparing, Change::Ready { .. }) => Some(Self::Ready),
+            (Self::Ready, Change::Found) => Some(Self::Verifying),
+            (Self::Verifying, Change::NotProven(_)) => Some(Self::Ready),
+            (Self::Verifying, Change::Proven(_)) => Some(Self::Connected),
+            (Self::Requested | Self::Preparing | Self::Ready, Change::Expire) => Some(Self::Expired),
+            (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Warn | Change::Extend) => {
+                Some(self)
+            }
+            (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Fail(_)) => Some(Self::Failed),
+            (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Cancel) => {
+                Some(Self::Cancelled)
+            }
+            (Self::Requested | Self::Ready | Self::Verifying, Change::PutBack | Change::Reach { .. })
+            | (Self::Requested | Self::Ready | Self::Verifying, Change::Ready { .. })
+            | (Self::Preparing | Self::Ready | Self::Verifying, Change::Take { .. })
+            | (Self::Requested | Self::Preparing | Self::Verifying, Change::Found)
+            | (Self::Requested | Self::Preparing | Self::Ready, Change::NotProven(_) | Change::Proven(_))
+            | (Self::Verifying, Change::Expire)
+            | (Self::Connected | Self::Failed | Self::Expired | Self::Cancelled, _) => None,
+        }
+    }
+}
+
+/// What can happen to a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// This sandbox is being made for it, or was made ahead.
+    Take {
+        /// `sbx_…`.
+        sandbox: String,
+    },
+    /// Its sandbox has come so far. What it has passed already changes nothing.
+    Reach {
+        /// The stage that is under way.
+        stage: StageName,
+        /// What that waits for, in the guest's words.
+        waiting_for: Option<String>,
+        /// When it was reached, Unix milliseconds.
+        at: i64,
+    },
+    /// A key pressed now reaches the terminal.
+    Ready {
+        /// Since when, Unix milliseconds.
+        at: i64,
+    },
+    /// Its server was stopped before its sandbox was made.
+    PutBack,
+    /// The tool has left what looks like a login.
+    Found,
+    /// It was none, and why.
+    NotProven(Failure),
+    /// It was one, and is kept: the connection.
+    Proven(connections::View),
+    /// The deadline may be near.
+    Warn,
+    /// Its person asks for more time.
+    Extend,
+    /// It does not work.
+    Fail(Failure),
+    /// The deadline may be over.
+    Expire,
+    /// It was cancelled.
+    Cancel,
+}
+
+/// A login as it is stored. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// `lgn_…`.
+    pub id: String,
+    /// Whose.
+    pub user_id: String,
+    /// Which provider.
+    pub provider: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Its stages, in their order.
+    pub stages: Vec<Stage>,
+    /// What to type in its terminal.
+    pub command: Option<String>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// Its sandbox, once it has one.
+    pub sandbox_id: Option<String>,
+    /// When somebody asked to cancel it.
+    pub cancel_requested_at: Option<i64>,
+    /// When it was asked for.
+    pub started_at: i64,
+    /// Its deadline.
+    pub expires_at: i64,
+    /// When its person was warned of that deadline.
+    pub warned_at: Option<i64>,
+    /// When it ended.
+    pub completed_at: Option<i64>,
+    /// The number of its newest event.
+    pub last_seq: i64,
+}
+
+/// Why something cannot happen to a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It cannot in this state.
+    #[error("the login is {}", .0.as_str())]
+    State(Status),
+    /// The deadline is over.
+    #[error("the deadline of the login is over")]
+    Over,
+    /// The deadline is still to come.
+    #[error("the deadline of the login is still to come")]
+    NotOver,
+    /// It lasts as long as any may.
+    #[error("the login lasts {} s already, which is the longest", LONGEST_MS / 1000)]
+    Longest,
+}
+
+impl Login {
+    /// A login that was just asked for, with its first event.
+    pub fn new(id: String, user_id: &str, provider: &str, command: &str, ttl_ms: i64, now: i64) -> (Self, EventBody) {
+        let mut login = Self {
+            id,
+            user_id: user_id.to_owned(),
+            provider: provider.to_owned(),
+            status: Status::Requested,
+            stages: [StageName::Allocating, StageName::Starting, StageName::Desktop, StageName::Ready]
+                .map(Stage::pending)
+                .into(),
+            command: Some(command.to_owned()),
+            error: None,
+            sandbox_id: None,
+            cancel_requested_at: None,
+            started_at: now,
+            expires_at: now + ttl_ms.min(LONGEST_MS),
+            warned_at: None,
+            completed_at: None,
+            last_seq: 1,
+        };
+        let mut told = Vec::new();
+        login.enter(StageName::Allocating, None, now, &mut told);
+        (login, told.swap_remove(0))
+    }
+
+    /// What `change` makes of it at the time `now`, and what is to be told. Nothing to tell: it is as it was.
+    ///
+    /// # Errors
+    /// It cannot happen now.
+    pub fn step(&self, change: &Change, now: i64) -> Result<(Self, Vec<EventBody>), Denied> {
+        let (mut login, mut told) = (self.clone(), Vec::new());
+        login.status = self.status.after(change).ok_or(Denied::State(self.status))?;
+        match change {
+            Change::Take { sandbox } => {
+                login.sandbox_id = Some(sandbox.clone());
+                login.enter(StageName::Starting, None, now, &mut told);
+            }
+            Change::Reach { stage, waiting_for, at } => {
+                let waiting_for = waiting_for.as_deref().map(stage::words).filter(|words| !words.is_empty());
+                login.enter(*stage, waiting_for, (*at).min(now), &mut told);
+            }
+            Change::Ready { at } => login.finish((*at).min(now), &mut told),
+            Change::PutBack => {
+                login.sandbox_id = None;
+                login.stages.iter_mut().for_each(|stage| *stage = Stage::pending(stage.name));
+                login.enter(StageName::Allocating, None, now, &mut told);
+            }
+            Change::Found => told.push(EventBody::Verifying),
+            Change::NotProven(error) => told.push(EventBody::NotProven { error: error.clone() }),
+            Change::Proven(connection) => told.push(EventBody::Connected { connection: connection.clone() }),
+            Change::Warn => {
+                if login.warned_at.is_none() && login.expires_at - now <= WARNING_MS {
+                    login.warned_at = Some(now);
+                    told.push(EventBody::Warning { expires_at: time::rfc3339(login.expires_at) });
+                }
+            }
+            Change::Extend => {
+                let longest = login.started_at + LONGEST_MS;
+                if now >= login.expires_at {
+                    return Err(Denied::Over);
+                }
+                if login.expires_at >= longest {
+                    return Err(Denied::Longest);
+                }
+                login.expires_at = (login.expires_at + EXTENSION_MS).min(longest);
+                login.warned_at = None;
+                told.push(EventBody::Extended { expires_at: time::rfc3339(login.expires_at) });
+            }
+            Change::Fail(error) => {
+                login.error = Some(error.clone());
+                login.stop(now, &mut told);
+                told.push(EventBody::Failed { error: error.clone() });
+            }
+            Change::Expire => {
+                if now < login.expires_at {
+                    return Err(Denied::NotOver);
+                }
+                login.stop(now, &mut told);
+                told.push(EventBody::Expired);
+            }
+            Change::Cancel => {
+                login.stop(now, &mut told);
+                told.push(EventBody::Cancelled);
+            }
+        }
+        if login.status.is_over() {
+            login.completed_at = Some(now);
+        }
+        login.last_seq += told.len() as i64;
+        Ok((login, told))
+    }
+
+    /// The stage that is under way.
+    fn active(&mut self) -> Option<&mut Stage> {
+        self.stages.iter_mut().find(|stage| stage.state == StageState::Active)
+    }
+
+    /// Begins a stage, and ends what comes before it. One that was passed already stays so.
+    fn enter(&mut self, name: StageName, waiting_for: Option<String>, at: i64, told: &mut Vec<EventBody>) {
+        let status = self.status;
+        let quiet = self.last_seq >= EVENTS_MAX;
+        match self.active() {
+            Some(active) if active.name > name => {}
+            Some(active) if active.name == name => {
+                if active.waiting_for != waiting_for && !quiet {
+                    active.waiting_for = waiting_for;
+                    told.push(EventBody::Stage { status, stage: active.clone() });
+                }
+            }
+            Some(_) | None => {
+                let at = self.close(name, at, told);
+                for stage in self.stages.iter_mut().filter(|stage| stage.name == name) {
+                    *stage = Stage {
+                        state: StageState::Active,
+                        started_at: Some(at),
+                        waiting_for: waiting_for.clone(),
+                        ..Stage::pending(name)
+                    };
+                    told.push(EventBody::Stage { status, stage: stage.clone() });
+                }
+            }
+        }
+    }
+
+    /// Ends every stage before this one. The time that it was, which is not before the last one's start.
+    fn close(&mut self, before: StageName, at: i64, told: &mut Vec<EventBody>) -> i64 {
+        let status = self.status;
+        let mut from = at;
+        for stage in self.stages.iter_mut().filter(|stage| stage.name < before && stage.state != StageState::Done) {
+            from = stage.end(StageState::Done, from);
+            told.push(EventBody::Stage { status, stage: stage.clone() });
+        }
+        from
+    }
+
+    /// Ends the last stage, and every other.
+    fn finish(&mut self, at: i64, told: &mut Vec<EventBody>) {
+        let at = self.close(StageName::Ready, at, told);
+        let status = self.status;
+        for stage in self.stages.iter_mut().filter(|stage| stage.state != StageState::Done) {
+            stage.end(StageState::Done, at);
+            told.push(EventBody::Stage { status, stage: stage.clone() });
+        }
+    }
+
+    /// Notes in which stage the login ended, if it was in one.
+    fn stop(&mut self, at: i64, told: &mut Vec<EventBody>) {
+        let status = self.status;
+        if let Some(stage) = self.active() {
+            stage.end(StageState::Failed, at);
+            told.push(EventBody::Stage { status, stage: stage.clone() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

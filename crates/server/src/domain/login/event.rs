@@ -1,0 +1,108 @@
+//! The events of a login.
+//!
+//! ```text
+//!   login.stage ─► (login.stage | login.verifying | login.not_proven | login.warning | login.extended)*
+//!        └──────────────────────────┴─► login.connected | login.failed | login.expired | login.cancelled
+//! ```
+
+use super::{Stage, Status};
+use crate::domain::{connections, failure::Failure};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One event of a login, as it is stored and sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LoginEvent)]
+pub struct Event {
+    /// From 1, without holes.
+    pub seq: i64,
+    /// When it was stored, Unix milliseconds.
+    pub at: i64,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// What happened in a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type")]
+#[schema(as = LoginEventBody)]
+pub enum EventBody {
+    /// A stage was begun, is over, or waits for something else.
+    #[serde(rename = "login.stage")]
+    Stage {
+        /// Where the login stands by that.
+        status: Status,
+        /// The stage.
+        #[serde(flatten)]
+        stage: Stage,
+    },
+    /// The tool has left what looks like a login: it is looked at.
+    #[serde(rename = "login.verifying")]
+    Verifying,
+    /// It was none: the desktop stays open.
+    #[serde(rename = "login.not_proven")]
+    NotProven {
+        /// Why.
+        error: Failure,
+    },
+    /// The deadline is near.
+    #[serde(rename = "login.warning")]
+    Warning {
+        /// The deadline.
+        expires_at: String,
+    },
+    /// The deadline was moved.
+    #[serde(rename = "login.extended")]
+    Extended {
+        /// The new one.
+        expires_at: String,
+    },
+    /// The provider is connected.
+    #[serde(rename = "login.connected")]
+    Connected {
+        /// The connection.
+        connection: connections::View,
+    },
+    /// It did not work.
+    #[serde(rename = "login.failed")]
+    Failed {
+        /// Why.
+        error: Failure,
+    },
+    /// Nobody signed in in time.
+    #[serde(rename = "login.expired")]
+    Expired,
+    /// Somebody cancelled it.
+    #[serde(rename = "login.cancelled")]
+    Cancelled,
+}
+
+impl EventBody {
+    /// The `type` that it is sent with.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Stage { .. } => "login.stage",
+            Self::Verifying => "login.verifying",
+            Self::NotProven { .. } => "login.not_proven",
+            Self::Warning { .. } => "login.warning",
+            Self::Extended { .. } => "login.extended",
+            Self::Connected { .. } => "login.connected",
+            Self::Failed { .. } => "login.failed",
+            Self::Expired => "login.expired",
+            Self::Cancelled => "login.cancelled",
+        }
+    }
+
+    /// Whether no event can follow it.
+    pub fn is_last(&self) -> bool {
+        match self {
+            Self::Connected { .. } | Self::Failed { .. } | Self::Expired | Self::Cancelled => true,
+            Self::Stage { .. }
+            | Self::Verifying
+            | Self::NotProven { .. }
+            | Self::Warning { .. }
+            | Self::Extended { .. } => false,
+        }
+    }
+}

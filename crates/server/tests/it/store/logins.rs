@@ -1,0 +1,178 @@
+//! Logins as rows: one open for a person and a provider, one last event, a deadline that lasts.
+
+use super::insert_user;
+use crate::support::db;
+use polydev_server::{
+    domain::{
+        failure::{Code, Failure},
+        login::{Change, Denied, EventBody, Login, Status},
+    },
+    store::{
+        Store,
+        logins::{Changed, OpenLogin, Opened},
+        runs::After,
+    },
+};
+
+const MOST: i64 = 8;
+const TTL: i64 = 600_000;
+
+fn new(id: &str, user: &str, provider: &str, at: i64) -> (Login, EventBody) {
+    Login::new(id.into(), user, provider, "claude auth login", TTL, at)
+}
+
+async fn open(store: &Store, id: &str, user: &str, at: i64) -> Opened {
+    store.open_login(&new(id, user, "claude", at), MOST).await.unwrap()
+}
+
+async fn change(store: &Store, id: &str, change: Change, at: i64) -> Login {
+    match store.change_login(id, &change, at).await.unwrap() {
+        Changed::Done(login) => *login,
+        other @ (Changed::Denied(_) | Changed::None) => panic!("{other:?}"),
+    }
+}
+
+fn take(sandbox: &str) -> Change {
+    Change::Take { sandbox: sandbox.into() }
+}
+
+#[tokio::test]
+async fn a_person_signs_in_at_a_provider_once_at_a_time() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        insert_user(&store, "usr_2").await;
+        let ids: Vec<String> = (0..8).map(|n| format!("lgn_{n}")).collect();
+        let asked = ids.iter().map(|id| open(&store, id, "usr_1", 1000));
+        let opened = futures_util::future::join_all(asked).await;
+        let new: Vec<&Opened> = opened.iter().filter(|opened| matches!(opened, Opened::New(_))).collect();
+        let [Opened::New(first)] = new[..] else { panic!("{opened:?}") };
+        for other in opened.iter().filter(|opened| !matches!(opened, Opened::New(_))) {
+            assert_eq!(other, &Opened::Before(first.clone()));
+        }
+        assert!(matches!(open(&store, "lgn_b", "usr_2", 1000).await, Opened::New(_)), "another person");
+        let codex = store.open_login(&new_codex("lgn_c"), MOST).await.unwrap();
+        assert!(matches!(codex, Opened::New(_)), "another provider");
+        // The database itself refuses a second.
+        let second = "INSERT INTO auth_sessions (session_id, user_id, provider, status, stages, started_at, expires_at) \
+                      VALUES ('lgn_d', 'usr_1', 'claude', 'requested', '[]', 1, 1)";
+        assert!(sqlx::query(second).execute(store.write()).await.is_err());
+        change(&store, &first.id, Change::Cancel, 2000).await;
+        assert!(matches!(open(&store, "lgn_e", "usr_1", 3000).await, Opened::New(_)), "the first is over");
+    })
+    .await;
+}
+
+fn new_codex(id: &str) -> (Login, EventBody) {
+    new(id, "usr_1", "codex", 1000)
+}
+
+#[tokio::test]
+async fn no_more_are_open_than_may_be() {
+    db::each_database(async |store| {
+        for user in ["usr_1", "usr_2", "usr_3"] {
+            insert_user(&store, user).await;
+        }
+        let ask = async |id, user| store.open_login(&new(id, user, "claude", 1000), 2).await.unwrap();
+        assert!(matches!(ask("lgn_1", "usr_1").await, Opened::New(_)));
+        assert!(matches!(ask("lgn_2", "usr_2").await, Opened::New(_)));
+        assert_eq!(ask("lgn_3", "usr_3").await, Opened::Full);
+        assert!(matches!(ask("lgn_4", "usr_2").await, Opened::Before(_)), "one's own is found all the same");
+        change(&store, "lgn_1", Change::Fail(Failure::new(Code::Internal, "why")), 2000).await;
+        assert!(matches!(ask("lgn_3", "usr_3").await, Opened::New(_)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_happens_is_told_and_ends_once() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        open(&store, "lgn_1", "usr_1", 1000).await;
+        change(&store, "lgn_1", take("sbx_1"), 1100).await;
+        assert_eq!(
+            store.change_login("lgn_1", &take("sbx_2"), 1100).await.unwrap(),
+            Changed::Denied(Denied::State(Status::Preparing))
+        );
+        let login = change(&store, "lgn_1", Change::Ready { at: 1200 }, 1200).await;
+        assert_eq!(store.login("lgn_1").await.unwrap(), Some(login.clone()), "it comes back as it went");
+        assert_eq!((login.sandbox_id.as_deref(), login.expires_at), (Some("sbx_1"), 1000 + TTL));
+        let extended = change(&store, "lgn_1", Change::Extend, 1300).await;
+        assert_eq!(extended.expires_at, 1000 + TTL + 300_000);
+        // Everybody wants to end it, in another way.
+        let ends = [Change::Cancel, Change::Fail(Failure::new(Code::Internal, "why")), Change::Cancel];
+        let ended = futures_util::future::join_all(ends.iter().map(|end| store.change_login("lgn_1", end, 2000))).await;
+        let done = ended.iter().filter(|ended| matches!(ended, Ok(Changed::Done(_)))).count();
+        assert_eq!(done, 1, "{ended:?}");
+        let events = store.login_events_after("lgn_1", 0).await.unwrap();
+        assert_eq!(
+            events.iter().map(|event| event.seq).collect::<Vec<_>>(),
+            (1..=events.len() as i64).collect::<Vec<_>>()
+        );
+        let last: Vec<bool> = events.iter().map(|event| event.body.is_last()).collect();
+        assert_eq!(last.iter().position(|last| *last), Some(last.len() - 1), "{events:?}");
+        let over = store.login("lgn_1").await.unwrap().unwrap();
+        assert!(over.status.is_over() && over.completed_at == Some(2000) && over.last_seq == events.len() as i64);
+        assert!(!store.has_login_events_after("lgn_1", over.last_seq).await.unwrap());
+        assert!(!store.is_login_open("lgn_1").await.unwrap());
+        assert!(!store.cancel_login("lgn_1", 3000).await.unwrap());
+        assert_eq!(store.change_login("lgn_2", &Change::Cancel, 1).await.unwrap(), Changed::None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_open_is_found_after_a_crash() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        insert_user(&store, "usr_2").await;
+        open(&store, "lgn_1", "usr_1", 1000).await;
+        open(&store, "lgn_2", "usr_2", 1001).await;
+        change(&store, "lgn_1", take("sbx_1"), 1100).await;
+        assert!(store.cancel_login("lgn_1", 1200).await.unwrap());
+        let row = |id: &str, status, cancelled, sandbox: Option<&str>, at| OpenLogin {
+            id: id.into(),
+            status,
+            cancelled,
+            sandbox_id: sandbox.map(str::to_owned),
+            expires_at: at + TTL,
+        };
+        let first = row("lgn_1", Status::Preparing, true, Some("sbx_1"), 1000);
+        assert_eq!(
+            store.open_logins().await.unwrap(),
+            [first.clone(), row("lgn_2", Status::Requested, false, None, 1001)]
+        );
+        sqlx::query("UPDATE users SET disabled_at = 5 WHERE id = 'usr_2'").execute(store.write()).await.unwrap();
+        change(&store, "lgn_1", Change::Cancel, 1300).await;
+        assert_eq!(store.open_logins().await.unwrap(), [row("lgn_2", Status::Requested, true, None, 1001)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_go_on_and_old_ones_are_forgotten() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        insert_user(&store, "usr_2").await;
+        for n in 0..5 {
+            let (id, user) = (format!("lgn_{n}"), if n == 2 { "usr_2" } else { "usr_1" });
+            open(&store, &id, user, 1000 + n).await;
+            if n < 4 {
+                change(&store, &id, Change::Cancel, 2000 + n).await;
+            }
+        }
+        let ids = |logins: Vec<Login>| logins.into_iter().map(|login| login.id).collect::<Vec<_>>();
+        let page = store.logins_of(Some("usr_1"), None, 2).await.unwrap();
+        let after = After { created_at: page[1].started_at, id: page[1].id.clone() };
+        assert_eq!(ids(page), ["lgn_4", "lgn_3"]);
+        assert_eq!(ids(store.logins_of(Some("usr_1"), Some(&after), 9).await.unwrap()), ["lgn_1", "lgn_0"]);
+        assert_eq!(store.logins_of(None, None, 9).await.unwrap().len(), 5);
+        assert_eq!(store.forget_logins(2002).await.unwrap(), 2);
+        assert_eq!(ids(store.logins_of(None, None, 9).await.unwrap()), ["lgn_4", "lgn_3", "lgn_2"]);
+        let left: i64 = sqlx::query_scalar("SELECT COUNT(DISTINCT login_id) FROM login_events")
+            .fetch_one(store.read())
+            .await
+            .unwrap();
+        assert_eq!(left, 3);
+    })
+    .await;
+}
