@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod domain;
 pub mod lock;
+pub mod metrics;
 pub mod providers;
 pub mod store;
 pub mod vault;

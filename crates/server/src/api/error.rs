@@ -8,7 +8,7 @@ use crate::domain::{
 };
 use axum::{
     Json,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -179,10 +179,11 @@ fn is_large(headers: &HeaderMap) -> bool {
 }
 
 /// Gives every request an id, and every error its body.
-pub async fn render(State(_): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn render(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let request_id = crate::domain::id::new("req");
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let path = request.uri().path().to_owned();
     let started = std::time::Instant::now();
     let large = is_large(request.headers());
@@ -211,10 +212,12 @@ pub async fn render(State(_): State<App>, mut request: Request, next: Next) -> R
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", value);
     }
+    let took = started.elapsed();
+    app.runs.metrics().request(&method, route.as_ref().map(MatchedPath::as_str), response.status(), took);
     tracing::debug!(
         %request_id, %method, path,
         status = response.status().as_u16(),
-        took_us = started.elapsed().as_micros() as u64,
+        took_us = took.as_micros() as u64,
         "request"
     );
     response

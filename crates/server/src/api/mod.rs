@@ -17,6 +17,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod listener;
 pub mod me;
+pub mod metrics;
 pub mod network;
 mod others;
 pub mod page;
@@ -121,7 +122,7 @@ impl Modify for Tokens {
 }
 
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(health::router()).nest(
+    OpenApiRouter::with_openapi(Document::openapi()).merge(health::router()).merge(metrics::router()).nest(
         "/api/v1",
         OpenApiRouter::new()
             .merge(people())

@@ -84,6 +84,13 @@ impl Hub {
         !self.people().is_empty()
     }
 
+    /// How many follow runs, and how many are told what changes of theirs.
+    pub fn readers(&self) -> (usize, usize) {
+        let following = self.runs().values().map(watch::Sender::receiver_count).sum();
+        let listening = self.people().values().map(broadcast::Sender::receiver_count).sum();
+        (following, listening)
+    }
+
     /// Lets everybody go: the server stops, and nothing more will happen here.
     pub fn close(&self) {
         self.0.closed.cancel();

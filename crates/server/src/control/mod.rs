@@ -46,6 +46,7 @@ use crate::{
         run::Wish,
         time,
     },
+    metrics::Metrics,
     providers::Provider,
     store::{Store, StoreError},
     vault::Vault,
@@ -82,6 +83,7 @@ pub struct Inner {
     driver: Arc<dyn Driver>,
     images: ImageStore,
     ways: WaysOut,
+    metrics: Metrics,
     hub: Hub,
     poke: Notify,
     /// The runs that a task works on.
@@ -147,6 +149,7 @@ impl Runs {
             driver,
             images,
             ways,
+            metrics: Metrics::default(),
             hub: Hub::default(),
             poke: Notify::new(),
             live: Mutex::default(),
@@ -161,6 +164,11 @@ impl Runs {
     /// Wakes those who follow a run.
     pub fn hub(&self) -> &Hub {
         &self.0.hub
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Accepts a run for a person: its id. What is accepted is stored.
@@ -194,6 +202,7 @@ impl Runs {
             )
             .hint("Try again when some have ended; `runs.max_queued` sets how many may wait."));
         }
+        inner.metrics.events(1);
         inner.hub.changed(user_id, Change::run(&id));
         inner.poke.notify_one();
         Ok(id)
@@ -318,6 +327,7 @@ impl Inner {
     async fn append(&self, run: &str, bodies: &[EventBody], progress: Option<&Progress>) -> Result<bool, StoreError> {
         let last = self.store.append_events(run, bodies, progress, time::now_ms()).await?;
         if let Some(seq) = last.filter(|_| !bodies.is_empty()) {
+            self.metrics.events(bodies.len());
             self.hub.notify(run, seq);
         }
         Ok(last.is_some())
@@ -328,6 +338,7 @@ impl Inner {
         let why = EventBody::Log { level: LogLevel::Info, text: why.to_owned() };
         if let Some(seq) = self.store.requeue_run(run, &why, time::now_ms()).await? {
             tracing::info!(run, "a run is put back into the queue");
+            self.metrics.events(1);
             self.hub.notify(run, seq);
             self.tell_owner(run).await;
             self.poke.notify_one();
@@ -337,8 +348,10 @@ impl Inner {
 
     /// Ends a run and wakes its followers.
     async fn finish(&self, run: &str, end: &crate::store::runs::End) -> Result<(), StoreError> {
-        if let Some(seq) = self.store.finish_run(run, end, time::now_ms()).await? {
-            self.hub.notify(run, seq);
+        if let Some(ended) = self.store.finish_run(run, end, time::now_ms()).await? {
+            self.metrics.events(1);
+            self.metrics.run_ended(end, &ended);
+            self.hub.notify(run, ended.seq);
             self.tell_owner(run).await;
         }
         Ok(())

@@ -54,7 +54,8 @@ impl Seen {
         }
     }
 
-    fn by_this_server(&self) -> Network {
+    /// All that this server sees.
+    pub(super) fn by_this_server(&self) -> Network {
         let host = |seen: egress::HostUsage| Host {
             host: seen.host,
             connections: seen.connections,

@@ -13,7 +13,7 @@
 //! gives way to what runs. How many there are, [`plan`](super::plan) decides.
 
 use super::{
-    Inner, chain,
+    Inner, Runs, chain,
     plan::{Parked, Warm},
     prepare, run,
 };
@@ -130,6 +130,13 @@ impl Pool {
     }
 }
 
+impl Runs {
+    /// How many sandboxes are parked.
+    pub fn parked(&self) -> usize {
+        self.0.pool().spots.values().filter(|spot| matches!(spot, Spot::Parked(..))).count()
+    }
+}
+
 impl Inner {
     pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
@@ -160,7 +167,9 @@ impl Inner {
 
     /// The sandbox for a run: a parked one, or one to be made.
     pub(super) fn sandbox(&self) -> Sandbox {
-        self.pool().claim().unwrap_or_else(|| self.new_sandbox())
+        let claimed = self.pool().claim();
+        self.metrics.claim(claimed.is_some());
+        claimed.unwrap_or_else(|| self.new_sandbox())
     }
 
     fn new_sandbox(&self) -> Sandbox {

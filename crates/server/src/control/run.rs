@@ -120,6 +120,9 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
         }
     }
     said.way_out = None;
+    if let Some(seen) = &said.seen {
+        inner.metrics.egress(&seen.by_this_server());
+    }
     let end = match result {
         Ok(()) => End::Completed { text: std::mem::take(&mut said.text), usage: said.usage },
         Err(Stop::Failed(error)) => End::Failed {

@@ -12,6 +12,7 @@
 
 mod alone;
 pub mod audit;
+pub mod counts;
 pub mod credentials;
 mod egress;
 mod error;

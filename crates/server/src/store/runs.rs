@@ -77,6 +77,17 @@ pub enum End {
     Cancelled,
 }
 
+/// A run that has just ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The number of its last event.
+    pub seq: i64,
+    /// Whose tool it was for.
+    pub provider: String,
+    /// How long it took, milliseconds, if it had been started.
+    pub took_ms: Option<i64>,
+}
+
 impl End {
     fn change(&self) -> Change {
         match self {
@@ -293,12 +304,12 @@ impl Store {
     }
 
     /// Ends a run and stores its last event. `None`: it was over already, nothing was changed.
-    pub async fn finish_run(&self, id: &str, end: &End, at: i64) -> Result<Option<i64>, StoreError> {
+    pub async fn finish_run(&self, id: &str, end: &End, at: i64) -> Result<Option<Ended>, StoreError> {
         let mut tx = self.begin().await?;
         // Take the row's write lock before reading it, so that PostgreSQL shows two finishers one truth.
         let row = sqlx::query(
             "UPDATE runs SET last_seq = last_seq + 1 WHERE id = $1 AND status IN ('queued', 'running') \
-             RETURNING status, started_at, last_seq",
+             RETURNING status, provider, started_at, last_seq",
         )
         .bind(id)
         .fetch_optional(&mut *tx)
@@ -341,7 +352,7 @@ impl Store {
         insert_event(&mut tx, id, seq, at, &body).await?;
         end_lease(&mut tx, id).await?;
         tx.commit().await?;
-        Ok(Some(seq))
+        Ok(Some(Ended { seq, provider: row.try_get("provider")?, took_ms: started_at.map(|started| at - started) }))
     }
 
     /// Deletes a run that is over, with its events, files and sandboxes, and the answers that speak of it. Whose it was;

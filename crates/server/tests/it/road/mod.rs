@@ -16,6 +16,7 @@ mod kills;
 mod large;
 mod limits;
 mod logins;
+mod metrics;
 mod network;
 mod once;
 mod pool;

@@ -66,7 +66,7 @@ async fn a_run_lives_once() {
         let two = [text("nul \0 and"), text(" more")];
         assert_eq!(store.append_events("run_1", &two, None, 1020).await.unwrap(), Some(3));
         let end = End::Completed { text: "nul \0 and more".into(), usage: None };
-        assert_eq!(store.finish_run("run_1", &end, 1510).await.unwrap(), Some(4));
+        assert_eq!(store.finish_run("run_1", &end, 1510).await.unwrap().map(|ended| ended.seq), Some(4));
 
         assert_eq!(store.finish_run("run_1", &end, 1520).await.unwrap(), None, "it ends once");
         assert_eq!(store.append_events("run_1", &two, None, 1530).await.unwrap(), None, "nothing follows the end");

@@ -132,6 +132,17 @@ async fn those_that_stand_are_counted_of_one_and_of_all() {
         store.set_sandbox("sbx_2", &State::Gone, 2000).await.unwrap();
         assert_eq!(store.standing(Some("usr_1")).await.unwrap(), 1);
         assert_eq!(store.standing(None).await.unwrap(), 3);
+        for user in ["usr_1", "usr_2"] {
+            let connection = sqlx::query(
+                "INSERT INTO encrypted_credentials (id, user_id, provider, encrypted_data, version, status, method, \
+                 created_at, connected_at, updated_at) VALUES ($1, $2, 'claude', $3, 1, 'active', 'api_key', 1, 1, 1)",
+            );
+            let connection = connection.bind(format!("crd_{user}")).bind(user).bind(vec![1u8]);
+            connection.execute(store.write()).await.unwrap();
+        }
+        let counts = store.counts().await.unwrap();
+        assert_eq!(counts.sandboxes, [(sandbox::State::Creating, 3)]);
+        assert_eq!(counts.connections, [("claude".to_owned(), "active".to_owned(), 2)]);
     })
     .await;
 }
