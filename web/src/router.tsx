@@ -16,6 +16,8 @@ import { NotFound } from "./routes/not-found";
 /** A place of this app to go on to, and of no other: `//host` and `/\host` are other servers'. */
 const ownPath = (value: unknown) => (typeof value === "string" && /^\/(?![/\\])/.test(value) ? value : undefined);
 
+const text = (value: unknown) => (typeof value === "string" ? value : undefined);
+
 const root = createRootRouteWithContext<{ queryClient: QueryClient }>()({ component: Outlet });
 
 const signIn = createRoute({
@@ -67,6 +69,10 @@ const login = createRoute({
 const playground = createRoute({
   getParentRoute: () => inside,
   path: "/playground",
+  validateSearch: (search): { provider?: string; run?: string } => ({
+    provider: text(search.provider),
+    run: text(search.run),
+  }),
   component: lazyRouteComponent(() => import("./routes/playground"), "Playground"),
 });
 

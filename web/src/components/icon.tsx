@@ -48,7 +48,7 @@ export type IconName = keyof typeof PATHS;
 export function Icon({ name, className = "" }: { name: IconName; className?: string }) {
   return (
     <svg
-      className={`size-4 shrink-0 ${className}`}
+      className={`shrink-0 ${className.includes("size-") ? "" : "size-4"} ${className}`}
       viewBox="0 0 16 16"
       fill="none"
       stroke="currentColor"

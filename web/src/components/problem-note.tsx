@@ -28,7 +28,7 @@ export function ProblemNote({ problem, title, children, className = "" }: Props)
         </p>
         {hint && (
           <p className="text-ink-soft">
-            <Words>{hint}</Words>
+            <Words>{sentence(hint)}</Words>
           </p>
         )}
         {requestId && (

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     control::verify,
     domain::{connections, failure::Code, people::Scope},
-    providers::{self, Method, Model, Provider},
+    providers::{self, Method, Model, Provider, login::LoginFile},
 };
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,29 @@ pub struct ProviderView {
     pub revoke: Revoke,
     /// The model that is used when none is asked for.
     pub default_model: String,
+    /// What prints a setup token where the tool is installed; null where there are none.
+    pub setup_token_command: Option<String>,
+    /// The files in which its tool keeps a login: what an import takes.
+    pub login_files: Vec<LoginFileView>,
+}
+
+/// A file in which a tool keeps a login.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = LoginFile)]
+pub struct LoginFileView {
+    /// Its name, as an import takes it.
+    pub name: String,
+    /// Where the tool keeps it, below the home of its person.
+    #[schema(examples(".claude/.credentials.json"))]
+    pub path: String,
+    /// Whether there is no login without it.
+    pub required: bool,
+}
+
+impl From<&LoginFile> for LoginFileView {
+    fn from(file: &LoginFile) -> Self {
+        Self { name: file.name.into(), path: file.path.into(), required: file.required }
+    }
 }
 
 /// What a provider allows.
@@ -106,6 +129,8 @@ async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<Provider
             policy: Policy { text: about.policy_text.into(), url: about.policy_url.into() },
             revoke: Revoke { api_key: about.keys_url.into(), login: about.logins_url.into() },
             default_model: about.default_model.into(),
+            setup_token_command: about.setup_token_command.map(Into::into),
+            login_files: provider.sign_in().files().iter().map(LoginFileView::from).collect(),
         }
     };
     Ok(Json(All::of(providers::PROVIDERS.iter().map(view).collect())))

@@ -45,6 +45,7 @@ static ABOUT: About = About {
     policy_url: "https://code.claude.com/docs/en/legal-and-compliance",
     keys_url: "https://platform.claude.com/settings/keys",
     logins_url: "https://claude.ai/settings/account",
+    setup_token_command: Some("claude setup-token"),
 };
 
 /// Where the key lies in the home.

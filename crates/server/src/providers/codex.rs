@@ -48,6 +48,7 @@ static ABOUT: About = About {
     policy_url: "https://developers.openai.com/codex/auth",
     keys_url: "https://platform.openai.com/api-keys",
     logins_url: "https://chatgpt.com/#settings/Security",
+    setup_token_command: None,
 };
 
 /// Quiet, and with no other host than the API's. With model discovery by API

@@ -41,6 +41,7 @@ static ABOUT: About = About {
     policy_url: "https://ai.google.dev/gemini-api/terms",
     keys_url: "https://aistudio.google.com/apikey",
     logins_url: "https://myaccount.google.com/connections",
+    setup_token_command: None,
 };
 
 /// Makes its writes to a pipe wait for the reader. By itself it exits with

@@ -98,6 +98,8 @@ pub struct About {
     pub keys_url: &'static str,
     /// Where its person ends a login.
     pub logins_url: &'static str,
+    /// What prints a setup token where the tool is installed, where there are such.
+    pub setup_token_command: Option<&'static str>,
 }
 
 /// How a provider is connected.

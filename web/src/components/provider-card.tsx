@@ -1,0 +1,155 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { type ReactNode, useId, useState } from "react";
+import { api, type Connection, type Provider, take } from "../api/client";
+import { queries } from "../api/queries";
+import { announce } from "../lib/announce";
+import { methodWord } from "../lib/methods";
+import { ofConnection } from "../lib/standing";
+import { sentence } from "../lib/text";
+import { Button, pressed } from "./button";
+import { Disconnect } from "./disconnect";
+import { OutLink } from "./out-link";
+import { ProblemNote } from "./problem-note";
+import { Status } from "./status";
+import { Time } from "./time";
+import { Words } from "./words";
+
+/** A provider, and how one's connection to it stands. */
+export function ProviderCard({ provider, connection }: { provider: Provider; connection: Connection | undefined }) {
+  const id = useId();
+  const { is, word } = ofConnection(connection);
+  return (
+    <article aria-labelledby={id} className="flex flex-col rounded-md border bg-sheet">
+      <header className="flex flex-wrap items-center justify-between gap-x-4 gap-y-1 border-b px-4 py-3">
+        <h3 id={id} className="text-md">
+          {provider.label}
+        </h3>
+        <Status is={is}>{word}</Status>
+      </header>
+      <div className="grow space-y-4 px-4 py-4">
+        {connection ? <Facts connection={connection} /> : <NotConnected provider={provider} />}
+        <p className="text-xs text-ink-soft">
+          {provider.policy.text} <OutLink href={provider.policy.url} />
+        </p>
+      </div>
+      <footer className="px-4 pb-4">
+        {connection ? <Connected provider={provider} connection={connection} /> : <Ways provider={provider} />}
+      </footer>
+    </article>
+  );
+}
+
+function Fact({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <>
+      <dt className="text-ink-faint">{name}</dt>
+      <dd className="min-w-0 break-words">{children}</dd>
+    </>
+  );
+}
+
+function Facts({ connection }: { connection: Connection }) {
+  const { account, plan, method, connected_at, expires_at, error } = connection;
+  return (
+    <>
+      <dl className="grid grid-cols-[5rem_minmax(0,1fr)] gap-y-1">
+        <Fact name="Account">
+          {account ?? <span className="text-ink-soft">The provider does not tell</span>}
+          {plan && <span className="text-ink-soft"> · {plan}</span>}
+        </Fact>
+        <Fact name="By">{methodWord(method)}</Fact>
+        <Fact name="Since">
+          <Time at={connected_at} />
+        </Fact>
+        <Fact name="Until">
+          {expires_at ? <Time at={expires_at} /> : <span className="text-ink-soft">No end is set</span>}
+        </Fact>
+      </dl>
+      {error && (
+        <div className="border-l-2 border-bad pl-3">
+          <p className="font-medium">
+            <Words>{sentence(error.message)}</Words>
+          </p>
+          {error.hint && (
+            <p className="text-ink-soft">
+              <Words>{sentence(error.hint)}</Words>
+            </p>
+          )}
+        </div>
+      )}
+    </>
+  );
+}
+
+function NotConnected({ provider }: { provider: Provider }) {
+  return (
+    <p>
+      Connect your own account, and {provider.label} answers your prompts here, with {provider.default_model} unless you
+      ask for another model.
+    </p>
+  );
+}
+
+/** The ways to connect, the best first. */
+function Ways({ provider: { provider, methods, label } }: { provider: Provider }) {
+  return (
+    <div className="flex flex-wrap gap-2">
+      <Link to="/connect/$provider" params={{ provider }} className={pressed("main")} aria-label={`Connect ${label}`}>
+        Connect
+      </Link>
+      {methods.includes("api_key") && (
+        <Link to="/connect/$provider" params={{ provider }} hash="api_key" className={pressed("plain")}>
+          Use an API key
+        </Link>
+      )}
+      {methods.includes("import") && (
+        <Link to="/connect/$provider" params={{ provider }} hash="import" className={pressed("plain")}>
+          Import a login
+        </Link>
+      )}
+    </div>
+  );
+}
+
+function Connected({ provider, connection }: { provider: Provider; connection: Connection }) {
+  const queryClient = useQueryClient();
+  const [leaving, setLeaving] = useState(false);
+  const over = connection.status === "needs_reconnect" || connection.status === "revoked";
+  const check = useMutation({
+    mutationFn: () =>
+      take(api.POST("/api/v1/connections/{provider}/verify", { params: { path: { provider: connection.provider } } })),
+    onSuccess: ({ status }) => {
+      announce(status === "active" ? `${provider.label} takes the connection` : `${provider.label} does not take it`);
+      return queryClient.invalidateQueries({ queryKey: queries.connections().queryKey });
+    },
+  });
+  return (
+    <div className="space-y-3">
+      {check.isError && <ProblemNote problem={check.error} title="It could not be checked" />}
+      <div className="flex flex-wrap gap-2">
+        {over ? (
+          <Link to="/connect/$provider" params={{ provider: provider.provider }} className={pressed("main")}>
+            Reconnect
+          </Link>
+        ) : (
+          <Link to="/playground" search={{ provider: provider.provider }} className={pressed("plain")}>
+            Ask it something
+          </Link>
+        )}
+        <Button busy={check.isPending} onClick={() => check.mutate()}>
+          {check.isSuccess && check.data.status === "active" ? "Checked: it works" : "Check"}
+        </Button>
+        {!over && (
+          <Link to="/connect/$provider" params={{ provider: provider.provider }} className={pressed("plain")}>
+            Replace
+          </Link>
+        )}
+        <Button kind="quiet" className="text-bad hover:bg-bad-wash" onClick={() => setLeaving(true)}>
+          Disconnect
+        </Button>
+      </div>
+      <Disconnect provider={provider} connection={connection} open={leaving} onClose={() => setLeaving(false)} />
+    </div>
+  );
+}

@@ -1,0 +1,70 @@
+import { Link } from "@tanstack/react-router";
+import type { Run } from "../api/client";
+import { ofRun } from "../lib/standing";
+import { count, dollars, firstLine } from "../lib/text";
+import { duration } from "../lib/time";
+import { Status } from "./status";
+import { type Column, Table } from "./table";
+import { Time } from "./time";
+
+const FIGURES = "figures text-ink-soft whitespace-nowrap sm:text-right sm:w-0";
+
+const COLUMNS: Column<Run>[] = [
+  {
+    head: "Prompt",
+    whole: true,
+    className: "max-w-0",
+    cell: (run) => (
+      <Link
+        to="/runs/$id"
+        params={{ id: run.id }}
+        className="block truncate font-medium after:absolute after:inset-0 hover:text-accent"
+      >
+        {run.prompt === null || run.prompt === undefined ? <code>{run.id}</code> : firstLine(run.prompt) || "(empty)"}
+      </Link>
+    ),
+  },
+  {
+    head: "State",
+    plain: true,
+    className: "sm:w-0",
+    cell: (run) => {
+      const { is, word } = ofRun(run.status, run.error?.code);
+      return <Status is={is}>{word}</Status>;
+    },
+  },
+  {
+    head: "Provider",
+    plain: true,
+    className: "text-ink-soft whitespace-nowrap sm:w-0",
+    cell: (run) => run.provider,
+  },
+  {
+    head: "Model",
+    plain: true,
+    className: "hidden text-ink-soft whitespace-nowrap sm:w-0 lg:table-cell",
+    cell: (run) => run.model ?? "default",
+  },
+  {
+    head: "Tokens",
+    className: FIGURES,
+    cell: (run) => (run.usage ? count(run.usage.input_tokens + run.usage.output_tokens) : "–"),
+  },
+  {
+    head: "Cost",
+    className: FIGURES,
+    cell: (run) => (run.usage?.cost_usd == null ? "–" : dollars(run.usage.cost_usd)),
+  },
+  { head: "Took", className: FIGURES, cell: (run) => (run.duration_ms == null ? "–" : duration(run.duration_ms)) },
+  {
+    head: "When",
+    plain: true,
+    className: `${FIGURES} sm:pr-0`,
+    cell: (run) => <Time at={run.created_at} />,
+  },
+];
+
+/** Runs, one a line. */
+export function RunTable({ title, runs }: { title: string; runs: Run[] }) {
+  return <Table title={title} columns={COLUMNS} rows={runs} id={(run) => run.id} />;
+}
