@@ -1,11 +1,13 @@
 //! People with accounts at the providers, and what a test may do to their logins.
 
+mod codes;
 mod files;
 mod ledger;
 mod person;
 mod token;
 
-use crate::Provider;
+use crate::{Provider, signin::SignInFault};
+pub(crate) use codes::{Asked, Grant, NoGrant};
 pub(crate) use files::{CLAUDE_SCOPES, GEMINI_SCOPE};
 pub(crate) use ledger::{Bad, Holder, Ledger, Scope, Tokens};
 pub(crate) use person::Person;
@@ -24,7 +26,9 @@ pub struct Account {
 
 impl Account {
     pub(crate) fn new(name: &str, ledger: Ledger) -> Self {
-        Self { person: Person::named(name), ledger }
+        let person = Person::named(name);
+        ledger.meet(&person);
+        Self { person, ledger }
     }
 
     /// Their address, the same at every provider.
@@ -63,7 +67,23 @@ impl Account {
 
     /// A code as the provider's sign-in page hands it to the tool, which redeems it once.
     pub fn authorization_code(&self, provider: Provider) -> String {
-        self.ledger.code(&self.person, provider)
+        let (person, scope) = (self.person.clone(), Scope::Login);
+        self.ledger.grant(Grant { person, provider, scope, asked: None, fault: None })
+    }
+
+    /// Sign-in pages of this provider offer this person from now on, unless somebody else is asked for.
+    pub fn put_first(&self, provider: Provider) {
+        self.ledger.put_first(&self.person, provider);
+    }
+
+    /// This goes wrong from now on when the account signs in on a page; `None` for nothing.
+    pub fn fault(&self, provider: Provider, fault: Option<SignInFault>) {
+        self.ledger.let_fail(&self.person, provider, fault);
+    }
+
+    /// How often this account has signed in, by a page or by [`Account::login_files`] and its like.
+    pub fn logins(&self, provider: Provider) -> usize {
+        self.ledger.logins(&self.person, provider)
     }
 
     /// From now on, access tokens that this account gets live this long (claude: eight hours, codex: ten days,

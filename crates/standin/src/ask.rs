@@ -6,7 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use polydev_standin::Provider;
+use polydev_standin::{Provider, SignInFault};
 use serde_json::Value;
 use std::{
     fs::OpenOptions,
@@ -33,6 +33,9 @@ pub(crate) enum Ask {
         /// For `login`: how many seconds the access token lives, 0 for one that has expired.
         #[arg(long)]
         lives: Option<u64>,
+        /// For `fault`: what goes wrong, such as `denied`; nothing without it.
+        #[arg(long)]
+        is: Option<SignInFault>,
         /// For `login`: the folder to write the tool's files into, instead of printing them.
         #[arg(long)]
         into: Option<PathBuf>,
@@ -54,11 +57,15 @@ pub(crate) enum What {
     Expire,
     /// All of its logins are dead.
     Revoke,
+    /// Sign-in pages offer it first.
+    First,
+    /// Says what goes wrong when it signs in.
+    Fault,
 }
 
 /// Does what was asked.
 pub(crate) async fn ask(ask: Ask) -> anyhow::Result<()> {
-    let Ask::Account { proxy, name, provider, what, lives, into } = ask;
+    let Ask::Account { proxy, name, provider, what, lives, is, into } = ask;
     let (method, step) = match what {
         What::Status => ("GET", ""),
         What::Login => ("POST", "/login"),
@@ -66,8 +73,14 @@ pub(crate) async fn ask(ask: Ask) -> anyhow::Result<()> {
         What::SetupToken => ("POST", "/setup-token"),
         What::Expire => ("POST", "/expire"),
         What::Revoke => ("POST", "/revoke"),
+        What::First => ("POST", "/first"),
+        What::Fault => ("POST", "/fault"),
     };
-    let query = lives.map(|seconds| format!("?lives={seconds}")).unwrap_or_default();
+    let query = match (lives, is) {
+        (Some(seconds), _) => format!("?lives={seconds}"),
+        (None, Some(fault)) => format!("?is={fault}"),
+        (None, None) => String::new(),
+    };
     let answer = send(&proxy, method, &format!("/accounts/{name}/{}{step}{query}", provider.name())).await?;
     let told = match (what, into) {
         (What::Login, Some(dir)) => write(&dir, &answer["files"])?,

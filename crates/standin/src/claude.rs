@@ -4,6 +4,7 @@
 //! what Claude Code 2.1.330 sends.
 
 mod login;
+mod pages;
 
 use crate::{
     Ledger,
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The hosts that are played here.
-pub(crate) const HOSTS: &[&str] = &["api.anthropic.com", "platform.claude.com"];
+pub(crate) const HOSTS: &[&str] = &["api.anthropic.com", "platform.claude.com", "claude.com", "claude.ai"];
 
 /// What a key begins with that is accepted.
 const KEY: &str = "sk-ant-standin-";
@@ -31,6 +32,9 @@ const MODELS: [(&str, &str); 3] = [
 
 /// Answers one request.
 pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
+    if let Some(page) = pages::answer(request, ledger) {
+        return page;
+    }
     let route = (request.host.as_str(), &request.method, request.path.as_str());
     let refused = match route {
         ("platform.claude.com", &Method::POST, "/v1/oauth/token") => return login::token(request, ledger),
@@ -59,6 +63,7 @@ pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
 
 fn about_the_holder(request: &Received, ledger: &Ledger, tell: fn(&Holder) -> Reply) -> Reply {
     match login::holder(request, request.bearer().unwrap_or_default(), ledger) {
+        Ok(holder) if holder.mute => error(500, "api_error", "Internal server error"),
         Ok(holder) => tell(&holder),
         Err(refusal) => *refusal,
     }

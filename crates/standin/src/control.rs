@@ -2,14 +2,18 @@
 //!
 //! | | |
 //! |---|---|
-//! | `GET /accounts/NAME/PROVIDER` | `{email, id, refreshes, refresh_reuses}` |
+//! | `GET /accounts/NAME/PROVIDER` | `{email, id, logins, refreshes, refresh_reuses}` |
 //! | `POST /accounts/NAME/PROVIDER/login[?lives=SECONDS]` | signs in: `{files: {name: text}}` |
 //! | `POST /accounts/NAME/PROVIDER/expire`, `…/revoke` | |
 //! | `POST /accounts/NAME/PROVIDER/code` | what a sign-in page hands to the tool: `{code}` |
 //! | `POST /accounts/NAME/claude/setup-token` | `{token}` |
+//! | `POST /accounts/NAME/PROVIDER/first` | sign-in pages offer this account first |
+//! | `POST /accounts/NAME/PROVIDER/fault?is=FAULT` | what goes wrong when it signs in ([`SignInFault`]); nothing without `is` |
+//!
+//! Whoever is named here or in a test is offered on the sign-in pages.
 
 use crate::{
-    Account, Ledger, Provider,
+    Account, Ledger, Provider, SignInFault, UnknownFault,
     reply::{Reply, json},
 };
 use http::{Method, Request};
@@ -30,8 +34,11 @@ pub(crate) fn answer<B>(request: &Request<B>, ledger: &Ledger) -> Option<Reply> 
     Some(match (request.method(), path.next(), provider) {
         (&Method::GET, None, _) => {
             let (refreshes, reuses) = (account.refreshes(provider), account.refresh_reuses(provider));
-            let (email, id) = (account.email(), account.id(provider));
-            json(200, &json!({"email": email, "id": id, "refreshes": refreshes, "refresh_reuses": reuses}))
+            let (email, id, logins) = (account.email(), account.id(provider), account.logins(provider));
+            let counts = json!({
+                "email": email, "id": id, "logins": logins, "refreshes": refreshes, "refresh_reuses": reuses,
+            });
+            json(200, &counts)
         }
         (&Method::POST, Some("login"), _) => {
             let files = match lives {
@@ -51,7 +58,26 @@ pub(crate) fn answer<B>(request: &Request<B>, ledger: &Ledger) -> Option<Reply> 
             account.revoke(provider);
             done()
         }
+        (&Method::POST, Some("first"), _) => {
+            account.put_first(provider);
+            done()
+        }
+        (&Method::POST, Some("fault"), _) => match uri.query().map(fault) {
+            Some(Err(unknown)) => json(400, &json!({"error": {"message": unknown.to_string()}})),
+            Some(Ok(fault)) => {
+                account.fault(provider, Some(fault));
+                done()
+            }
+            None => {
+                account.fault(provider, None);
+                done()
+            }
+        },
         (&Method::POST, Some("setup-token"), Provider::Claude) => json(200, &json!({"token": account.setup_token()})),
         _ => json(404, &json!({"error": {"message": "no such request"}})),
     })
+}
+
+fn fault(query: &str) -> Result<SignInFault, UnknownFault> {
+    query.strip_prefix("is=").unwrap_or(query).parse()
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   tool or server ──CONNECT api.anthropic.com:443──► Standin ──TLS (a CA of its own)──► claude.rs
-//!                            auth.openai.com, …                                          codex.rs
+//!   or browser               auth.openai.com, …                                          codex.rs
 //!                            oauth2.googleapis.com, …                                    gemini.rs
 //!                            any other host: 502                    every request ─────► record.rs
 //!   a script ────────POST /accounts/ada/claude/login, …───► control.rs ─► accounts.rs
@@ -10,7 +10,8 @@
 //!
 //! It is reached as any proxy with a private certificate authority is: there is
 //! no door for tests in what is tested. What it answers is in `answer.rs`, who
-//! is signed in and for how long in `accounts.rs`.
+//! is signed in and for how long in `accounts.rs`, and the pages on which people
+//! sign in, with what can go wrong there, in `signin.rs`.
 
 mod accounts;
 mod answer;
@@ -25,6 +26,7 @@ mod proxy;
 mod received;
 mod record;
 mod reply;
+mod signin;
 
 pub use accounts::Account;
 use accounts::Ledger;
@@ -33,6 +35,7 @@ pub use provider::{Provider, UnknownProvider};
 use proxy::Shared;
 use record::Log;
 pub use record::{MAX_BODY, MAX_RECORDS, Recorded, credential_id};
+pub use signin::{SignInFault, UnknownFault};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},

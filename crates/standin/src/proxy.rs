@@ -136,7 +136,7 @@ async fn respond(provider: Provider, host: &str, request: Request<Incoming>, sha
     let mut record = received.record();
     record.status = reply.status().as_u16();
     shared.log.add(record);
-    reply
+    reply::due(reply).await
 }
 
 fn decompress(request: &Received, body: Bytes) -> Option<Bytes> {

@@ -46,6 +46,11 @@ impl Received {
         }
     }
 
+    /// The parameters of the query, understood.
+    pub(crate) fn parameters(&self) -> Vec<(String, String)> {
+        form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+    }
+
     /// Whether it is one to an OAuth endpoint, whose body is made of credentials.
     fn is_oauth(&self) -> bool {
         self.method == Method::POST
@@ -64,8 +69,7 @@ impl Received {
 
     /// What is written down of it.
     pub(crate) fn record(&self) -> Recorded {
-        let query: Vec<&str> =
-            self.query.split('&').map(|pair| if pair.starts_with("key=") { "key=…" } else { pair }).collect();
+        let query: Vec<String> = self.query.split('&').map(without_secret).collect();
         let mark = if self.query.is_empty() { "" } else { "?" };
         let path = format!("{}{mark}{}", self.path, query.join("&"));
         let method = self.method.as_str();
@@ -79,5 +83,15 @@ impl Received {
         }
         let body = serde_json::to_vec(&fields).unwrap_or_default();
         Recorded::new(&self.host, method, &path, secret.as_deref(), &self.headers, &body)
+    }
+}
+
+/// A parameter as it may be told.
+fn without_secret(pair: &str) -> String {
+    match pair.split_once('=') {
+        // `code=true` is a wish of claude's, and no code.
+        Some(("code", "true")) => pair.to_owned(),
+        Some((name @ ("key" | "code"), _)) => format!("{name}=…"),
+        _ => pair.to_owned(),
     }
 }

@@ -29,6 +29,27 @@ pub(crate) fn with_header(mut reply: Reply, name: &'static str, value: &'static 
     reply
 }
 
+/// How much later an answer is to come.
+#[derive(Debug, Clone, Copy)]
+struct Late(Duration);
+
+/// An answer that is to come later, where a time is given.
+pub(crate) fn late(mut reply: Reply, time: Option<Duration>) -> Reply {
+    if let Some(time) = time {
+        reply.extensions_mut().insert(Late(time));
+    }
+    reply
+}
+
+/// Waits until an answer is to come.
+#[expect(clippy::disallowed_methods, reason = "the pause is what was asked for")]
+pub(crate) async fn due(reply: Reply) -> Reply {
+    if let Some(Late(time)) = reply.extensions().get() {
+        tokio::time::sleep(*time).await;
+    }
+    reply
+}
+
 /// An answer in pieces: each is flushed by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Script {

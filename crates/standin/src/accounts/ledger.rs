@@ -1,23 +1,35 @@
 //! Which tokens were given out, and what becomes of them.
 //!
 //! ```text
-//!   sign_in ─► Login ─┬─ refresh token ── refresh ──► used: refused from now on, and a new pair of tokens
-//!                     │                               (Google's is not: it stays, and only the access token is new)
-//!                     └─ access token ─── its time, or expire ──► expired
+//!   grant ─► code ─ redeem ─┐
+//!   sign_in ────────────────┴► Login
+//!   Login ─┬─ refresh token ── refresh ──► used: refused from now on, and a new pair of tokens
+//!          │                               (Google's is not: it stays, and only the access token is new)
+//!          └─ access token ─── its time, or expire ──► expired
 //!   revoke ──► the login is dead: no refresh, and none of its access tokens is good
 //! ```
 
-use super::{person::Person, token};
-use crate::{Provider, clock};
+use super::{
+    codes::{Codes, Grant, NoGrant},
+    person::Person,
+    token,
+};
+use crate::{Provider, clock, signin::SignInFault};
 use jiff::{SignedDuration, Timestamp};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 /// How long a setup token of claude's is good for: a year.
 const SETUP_TOKEN: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Whom a sign-in page offers where nobody has been heard of.
+const SOMEBODY: &str = "ada";
+
+/// How many people a sign-in page offers at most.
+const OFFERED: usize = 20;
 
 /// Every token that was given out, shared by all connections.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +40,11 @@ struct State {
     logins: Vec<Login>,
     access: HashMap<String, Access>,
     refresh: HashMap<String, Refresh>,
-    codes: HashMap<String, (Person, Provider)>,
+    codes: Codes,
     accounts: HashMap<(String, Provider), Tally>,
+    /// Everybody who has been heard of, in that order.
+    people: Vec<Person>,
+    first: HashMap<Provider, Person>,
 }
 
 /// One sign-in of one person. Signing in again is another one.
@@ -39,6 +54,8 @@ struct Login {
     provider: Provider,
     scope: Scope,
     revoked: bool,
+    /// Nothing is told about the account.
+    mute: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +73,8 @@ struct Refresh {
 #[derive(Debug, Default)]
 struct Tally {
     lives: Option<Duration>,
+    fault: Option<SignInFault>,
+    logins: usize,
     refreshes: usize,
     reuses: usize,
 }
@@ -73,7 +92,9 @@ pub(crate) enum Scope {
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
     pub(crate) person: Person,
+    pub(crate) scope: Scope,
     pub(crate) access: String,
+    /// Empty where there is none.
     pub(crate) refresh: String,
     pub(crate) id: Option<String>,
     pub(crate) issued: Timestamp,
@@ -87,11 +108,21 @@ impl Tokens {
     }
 }
 
+/// What a code gives.
+#[derive(Debug)]
+pub(crate) struct Redeemed {
+    pub(crate) tokens: Tokens,
+    /// How much later they are to come.
+    pub(crate) late: Option<Duration>,
+}
+
 /// Whose a good access token is.
 #[derive(Debug, Clone)]
 pub(crate) struct Holder {
     pub(crate) person: Person,
     pub(crate) scope: Scope,
+    /// Nothing is to be told about the account: [`SignInFault::AfterToken`].
+    pub(crate) mute: bool,
     pub(crate) expires: Timestamp,
 }
 
@@ -118,22 +149,35 @@ impl Ledger {
         let mut state = self.state();
         let login = state.open(person, provider, Scope::Login);
         let lives = lives.unwrap_or_else(|| state.lives(person, provider));
-        let refresh = token::refresh(provider);
-        state.refresh.insert(refresh.clone(), Refresh { login, used: false });
+        let refresh = state.refreshable(login);
         state.issue(login, refresh, lives)
     }
 
-    /// What the provider's sign-in page would have handed to the tool.
-    pub(crate) fn code(&self, person: &Person, provider: Provider) -> String {
-        let code = format!("code-standin-{}", token::random());
-        self.state().codes.insert(code.clone(), (person.clone(), provider));
-        code
+    /// A code for what a person has agreed to.
+    pub(crate) fn grant(&self, grant: Grant) -> String {
+        self.state().codes.issue(grant)
     }
 
-    /// Signs in with a code, which works once.
-    pub(crate) fn redeem(&self, provider: Provider, code: &str) -> Option<Tokens> {
-        let found = self.state().codes.remove(code).filter(|(_, of)| *of == provider);
-        found.map(|(person, _)| self.sign_in(&person, provider, None))
+    /// Signs in with the code of a token request, which works once.
+    pub(crate) fn redeem(&self, provider: Provider, fields: &BTreeMap<String, String>) -> Result<Redeemed, NoGrant> {
+        let mut state = self.state();
+        let Grant { person, scope, fault, .. } = state.codes.take(provider, fields)?;
+        let login = state.open(&person, provider, scope);
+        state.logins[login].mute = fault == Some(SignInFault::AfterToken);
+        let tokens = match scope {
+            Scope::Inference => state.issue(login, String::new(), SETUP_TOKEN),
+            Scope::Login => {
+                let lives = state.lives(&person, provider);
+                let none = fault == Some(SignInFault::NoRefreshToken);
+                let refresh = if none { String::new() } else { state.refreshable(login) };
+                state.issue(login, refresh, lives)
+            }
+        };
+        let late = match fault {
+            Some(SignInFault::SlowToken(time)) => Some(time),
+            _ => None,
+        };
+        Ok(Redeemed { tokens, late })
     }
 
     /// A token for a year that cannot be refreshed.
@@ -184,7 +228,8 @@ impl Ledger {
         } else if access.expires <= clock::now() {
             Err(Bad::Expired)
         } else {
-            Ok(Holder { person: login.person.clone(), scope: login.scope, expires: access.expires })
+            let Login { person, scope, mute, .. } = login;
+            Ok(Holder { person: person.clone(), scope: *scope, mute: *mute, expires: access.expires })
         }
     }
 
@@ -218,6 +263,44 @@ impl Ledger {
         self.state().tally(person, provider).lives = Some(lives);
     }
 
+    /// This is to go wrong when the account signs in, from now on.
+    pub(crate) fn let_fail(&self, person: &Person, provider: Provider, fault: Option<SignInFault>) {
+        self.state().tally(person, provider).fault = fault;
+    }
+
+    /// What is to go wrong when the account signs in.
+    pub(crate) fn fault(&self, person: &Person, provider: Provider) -> Option<SignInFault> {
+        self.state().tally(person, provider).fault
+    }
+
+    /// How often the account has signed in.
+    pub(crate) fn logins(&self, person: &Person, provider: Provider) -> usize {
+        self.state().tally(person, provider).logins
+    }
+
+    /// Somebody is heard of, and offered on sign-in pages from now on.
+    pub(crate) fn meet(&self, person: &Person) {
+        let people = &mut self.state().people;
+        if !people.contains(person) {
+            people.push(person.clone());
+        }
+    }
+
+    /// Sign-in pages offer this person first, from now on.
+    pub(crate) fn put_first(&self, person: &Person, provider: Provider) {
+        self.meet(person);
+        self.state().first.insert(provider, person.clone());
+    }
+
+    /// Whom a sign-in page offers, the likeliest first.
+    pub(crate) fn offered(&self, provider: Provider) -> Vec<Person> {
+        let state = self.state();
+        let first = state.first.get(&provider).or(state.people.first()).cloned();
+        let first = first.unwrap_or_else(|| Person::named(SOMEBODY));
+        let others = state.people.iter().filter(|person| **person != first).cloned();
+        std::iter::once(first.clone()).chain(others).take(OFFERED).collect()
+    }
+
     /// How often the account's tokens were refreshed, and how often that was refused because the token was used.
     pub(crate) fn refreshed(&self, person: &Person, provider: Provider) -> (usize, usize) {
         let mut state = self.state();
@@ -228,18 +311,26 @@ impl Ledger {
 
 impl State {
     fn open(&mut self, person: &Person, provider: Provider, scope: Scope) -> usize {
-        self.logins.push(Login { person: person.clone(), provider, scope, revoked: false });
+        self.tally(person, provider).logins += 1;
+        self.logins.push(Login { person: person.clone(), provider, scope, revoked: false, mute: false });
         self.logins.len() - 1
     }
 
+    /// A first refresh token for a login.
+    fn refreshable(&mut self, login: usize) -> String {
+        let token = token::refresh(self.logins[login].provider);
+        self.refresh.insert(token.clone(), Refresh { login, used: false });
+        token
+    }
+
     fn issue(&mut self, login: usize, refresh: String, lives: Duration) -> Tokens {
-        let Login { person, provider, .. } = &self.logins[login];
+        let Login { person, provider, scope, .. } = &self.logins[login];
         let issued = clock::now();
         let expires = SignedDuration::try_from(lives).ok().and_then(|lives| issued.checked_add(lives).ok());
         let expires = expires.unwrap_or(Timestamp::MAX);
         let access = token::access(*provider, person, issued, expires);
         let id = token::id(*provider, person, issued);
-        let tokens = Tokens { person: person.clone(), access, refresh, id, issued, expires };
+        let tokens = Tokens { person: person.clone(), scope: *scope, access, refresh, id, issued, expires };
         self.access.insert(tokens.access.clone(), Access { login, expires });
         tokens
     }

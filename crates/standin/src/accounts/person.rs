@@ -3,18 +3,32 @@
 use sha2::{Digest, Sha256};
 
 /// One person, with an account of the same name at every provider.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Person {
     pub(crate) name: String,
 }
+
+/// Where everybody has their address.
+const DOMAIN: &str = "@example.test";
+
+/// The longest name that a page takes, in bytes.
+const NAME_MAX: usize = 64;
 
 impl Person {
     pub(crate) fn named(name: &str) -> Self {
         Self { name: name.to_owned() }
     }
 
+    /// Whom somebody has written into a page: a name, or the address that follows from it.
+    pub(crate) fn written(text: &str) -> Option<Self> {
+        let name = text.trim();
+        let name = name.strip_suffix(DOMAIN).unwrap_or(name);
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
+        (!name.is_empty() && name.len() <= NAME_MAX && name.chars().all(fits)).then(|| Self::named(name))
+    }
+
     pub(crate) fn email(&self) -> String {
-        format!("{}@example.test", self.name)
+        format!("{}{DOMAIN}", self.name)
     }
 
     /// An id of this person for one purpose, as a UUID.

@@ -5,9 +5,9 @@
 use super::error;
 use crate::{
     Ledger, Provider,
-    accounts::{Bad, CLAUDE_SCOPES, Holder, Scope, Tokens},
+    accounts::{Bad, CLAUDE_SCOPES, Holder, NoGrant, Scope, Tokens},
     received::Received,
-    reply::{Reply, json, with_header},
+    reply::{Reply, json, late, with_header},
 };
 use serde_json::json;
 
@@ -22,9 +22,13 @@ pub(super) fn token(request: &Received, ledger: &Ledger) -> Reply {
     let fields = request.fields();
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     match field("grant_type") {
-        "authorization_code" => match ledger.redeem(Provider::Claude, field("code")) {
-            Some(tokens) => granted(&tokens),
-            None => refused("invalid_grant", "Invalid authorization code"),
+        "authorization_code" => match ledger.redeem(Provider::Claude, &fields) {
+            Ok(redeemed) => late(granted(&redeemed.tokens), redeemed.late),
+            // One answer for all, with one exception that a tool in the making would want to know.
+            Err(NoGrant::Unknown | NoGrant::Expired | NoGrant::Elsewhere | NoGrant::State) => {
+                refused("invalid_grant", "Invalid authorization code")
+            }
+            Err(NoGrant::Verifier) => refused("invalid_grant", "Invalid code_verifier"),
         },
         "refresh_token" => match ledger.refresh(Provider::Claude, field("refresh_token")) {
             Ok(tokens) => granted(&tokens),
@@ -106,14 +110,21 @@ fn allows_oauth(request: &Received) -> bool {
 
 fn granted(tokens: &Tokens) -> Reply {
     let person = &tokens.person;
-    let body = json!({
-        "token_type": "Bearer", "access_token": tokens.access, "expires_in": tokens.expires_in(),
-        "refresh_token": tokens.refresh, "refresh_token_expires_in": REFRESH_S, "scope": CLAUDE_SCOPES.join(" "),
+    let scope = match tokens.scope {
+        Scope::Login => CLAUDE_SCOPES.join(" "),
+        Scope::Inference => "user:inference".to_owned(),
+    };
+    let mut body = json!({
+        "token_type": "Bearer", "access_token": tokens.access, "expires_in": tokens.expires_in(), "scope": scope,
         "organization": {
             "uuid": person.uuid("claude organization"), "name": format!("{}'s organization", person.name),
         },
         "account": {"uuid": person.uuid("claude account"), "email_address": person.email()},
     });
+    if !tokens.refresh.is_empty() {
+        body["refresh_token"] = json!(tokens.refresh);
+        body["refresh_token_expires_in"] = json!(REFRESH_S);
+    }
     with_header(json(200, &body), "request-id", "req_standin")
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Ledger, Provider,
     accounts::{Bad, Holder, Tokens, random},
     received::Received,
-    reply::{Reply, json, with_header},
+    reply::{Reply, json, late, with_header},
 };
 use serde_json::{Value, json};
 
@@ -16,9 +16,9 @@ pub(super) fn token(request: &Received, ledger: &Ledger) -> Reply {
     let fields = request.fields();
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     match field("grant_type") {
-        "authorization_code" => match ledger.redeem(Provider::Codex, field("code")) {
-            Some(tokens) => granted(&tokens),
-            None => refused(400, "invalid_grant", "Invalid authorization code."),
+        "authorization_code" => match ledger.redeem(Provider::Codex, &fields) {
+            Ok(redeemed) => late(granted(&redeemed.tokens), redeemed.late),
+            Err(_) => refused(400, "invalid_grant", "Invalid authorization code."),
         },
         "refresh_token" => match ledger.refresh(Provider::Codex, field("refresh_token")) {
             Ok(tokens) => granted(&tokens),

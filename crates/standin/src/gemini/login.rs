@@ -9,7 +9,7 @@ use crate::{
     accounts::{Bad, GEMINI_SCOPE, Holder, Tokens},
     clock,
     received::Received,
-    reply::{Reply, json},
+    reply::{Reply, json, late},
 };
 use serde_json::json;
 
@@ -18,9 +18,9 @@ pub(super) fn token(request: &Received, ledger: &Ledger) -> Reply {
     let fields = request.fields();
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     match field("grant_type") {
-        "authorization_code" => match ledger.redeem(Provider::Gemini, field("code")) {
-            Some(tokens) => granted(&tokens, true),
-            None => refused("invalid_grant", "Malformed auth code."),
+        "authorization_code" => match ledger.redeem(Provider::Gemini, &fields) {
+            Ok(redeemed) => late(granted(&redeemed.tokens, true), redeemed.late),
+            Err(_) => refused("invalid_grant", "Malformed auth code."),
         },
         "refresh_token" => match ledger.refresh(Provider::Gemini, field("refresh_token")) {
             Ok(tokens) => granted(&tokens, false),

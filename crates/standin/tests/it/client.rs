@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use polydev_standin::Standin;
 use rustls::{
@@ -12,7 +15,7 @@ use rustls::{
 };
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -80,9 +83,13 @@ impl Client {
     /// Sends a request and returns its answer before the body.
     pub(crate) async fn open(&self, request: Request<Full<Bytes>>) -> http::Response<Incoming> {
         let host = request.uri().host().unwrap().to_owned();
-        let stream = self.tls(&host).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        // What is on this computer is reached without the proxy, and without TLS.
+        let mut sender = match request.uri().scheme_str() {
+            Some("http") => {
+                connected(TcpStream::connect(request.uri().authority().unwrap().as_str()).await.unwrap()).await
+            }
+            _ => connected(self.tls(&host).await.unwrap()).await,
+        };
         let (mut parts, body) = request.into_parts();
         parts.headers.insert("host", host.parse().unwrap());
         parts.uri = parts.uri.path_and_query().unwrap().as_str().parse().unwrap();
@@ -91,9 +98,7 @@ impl Client {
 
     /// Asks the proxy itself, as a script does, for JSON.
     pub(crate) async fn plain(&self, method: &str, path: &str) -> serde_json::Value {
-        let stream = TcpStream::connect(self.proxy).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
+        let mut sender = connected(TcpStream::connect(self.proxy).await.unwrap()).await;
         let answered =
             read(sender.send_request(request(method, path, &[("host", "standin")], String::new())).await.unwrap())
                 .await;
@@ -112,6 +117,16 @@ impl Client {
     pub(crate) async fn post(&self, url: &str, headers: &[(&str, &str)], body: serde_json::Value) -> Answered {
         self.send(request("POST", url, headers, body.to_string())).await
     }
+}
+
+/// HTTP over a stream.
+async fn connected<S>(stream: S) -> SendRequest<Full<Bytes>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 pub(crate) fn request(method: &str, url: &str, headers: &[(&str, &str)], body: String) -> Request<Full<Bytes>> {

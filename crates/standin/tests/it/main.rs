@@ -1,5 +1,10 @@
 //! The stand-in as a tool meets it: CONNECT, TLS with its authority, HTTP.
-#![expect(clippy::unwrap_used, reason = "a test's helper fails as the test itself does")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test's helper fails as the test itself does, starts programs, and says what it skips"
+)]
 
 mod claude;
 mod client;
@@ -7,6 +12,7 @@ mod codex;
 mod gemini;
 mod logins;
 mod proxy;
+mod signin;
 
 use client::{Answered, Client};
 use polydev_standin::{Options, Standin};

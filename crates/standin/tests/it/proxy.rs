@@ -113,7 +113,6 @@ async fn the_program_writes_the_files_of_a_login() {
     assert!(!refused.status.success());
 }
 
-#[expect(clippy::disallowed_methods, reason = "the program under test is this crate's own")]
 fn program() -> tokio::process::Command {
     let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_polydev-standin"));
     program.stdout(Stdio::piped()).kill_on_drop(true);
