@@ -1,18 +1,20 @@
 //! People with accounts at the providers, and what a test may do to their logins.
 
 mod codes;
+mod devices;
 mod files;
 mod ledger;
 mod person;
 mod token;
 
 use crate::{Provider, signin::SignInFault};
-pub(crate) use codes::{Asked, Grant, NoGrant};
+pub(crate) use codes::{Asked, Grant, NoGrant, challenge_of};
+pub(crate) use devices::Polled;
 pub(crate) use files::{CLAUDE_SCOPES, GEMINI_SCOPE};
-pub(crate) use ledger::{Bad, Holder, Ledger, Scope, Tokens};
+pub(crate) use ledger::{Bad, DeviceAnswer, Holder, Ledger, Scope, Tokens};
 pub(crate) use person::Person;
 use std::{collections::BTreeMap, time::Duration};
-pub(crate) use token::random;
+pub(crate) use token::{CODEX_CLIENT, random};
 
 /// A person with an account at every provider: [`Standin::account`](crate::Standin::account).
 ///
@@ -69,6 +71,12 @@ impl Account {
     pub fn authorization_code(&self, provider: Provider) -> String {
         let (person, scope) = (self.person.clone(), Scope::Login);
         self.ledger.grant(Grant { person, provider, scope, asked: None, fault: None })
+    }
+
+    /// Agrees to the sign-in of a tool that shows this code (`codex login --device-auth`), as the page would. Tells
+    /// whether one waits for it.
+    pub fn approve_device(&self, user_code: &str) -> bool {
+        crate::codex::approve(&self.ledger, user_code, &self.person, None)
     }
 
     /// Sign-in pages of this provider offer this person from now on, unless somebody else is asked for.

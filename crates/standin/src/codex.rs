@@ -3,7 +3,9 @@
 //! Source: the public API reference (responses, streaming events, errors,
 //! models), and what Codex 0.169.0 sends.
 
+mod device;
 mod login;
+mod pages;
 
 use crate::{
     Ledger,
@@ -11,6 +13,7 @@ use crate::{
     received::Received,
     reply::{self, Reply, Script, Standing, event, json, standing, with_header},
 };
+pub(crate) use device::approve;
 use http::Method;
 pub(crate) use login::api_key;
 use login::holder;
@@ -34,8 +37,10 @@ pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
     match request.host.as_str() {
         "auth.openai.com" => match (&request.method, request.path.as_str()) {
             (&Method::POST, "/oauth/token") => login::token(request, ledger),
+            (&Method::POST, device::BEGIN) => device::begin(ledger),
+            (&Method::POST, device::POLL) => device::poll(request, ledger),
             (&Method::POST, "/oauth/revoke") => login::revoke(request, ledger),
-            _ => not_found(),
+            _ => pages::answer(request, ledger).unwrap_or_else(not_found),
         },
         "chatgpt.com" => by_login(request, ledger),
         _ => by_key(request),
@@ -57,6 +62,9 @@ fn by_login(request: &Received, ledger: &Ledger) -> Reply {
         Ok(holder) => holder,
         Err(refusal) => return *refusal,
     };
+    if holder.mute {
+        return error(500, "server_error", "The server had an error while processing your request.", None);
+    }
     match (&request.method, path) {
         (&Method::GET, "/wham/accounts/check") => login::accounts_check(&holder),
         (&Method::GET, "/wham/usage") => login::usage(),

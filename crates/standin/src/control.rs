@@ -7,6 +7,7 @@
 //! | `POST /accounts/NAME/PROVIDER/expire`, `…/revoke` | |
 //! | `POST /accounts/NAME/PROVIDER/code` | what a sign-in page hands to the tool: `{code}` |
 //! | `POST /accounts/NAME/claude/setup-token` | `{token}` |
+//! | `POST /accounts/NAME/codex/approve?user_code=CODE` | agrees to what a tool's device code stands for |
 //! | `POST /accounts/NAME/PROVIDER/first` | sign-in pages offer this account first |
 //! | `POST /accounts/NAME/PROVIDER/fault?is=FAULT` | what goes wrong when it signs in ([`SignInFault`]); nothing without `is` |
 //!
@@ -57,6 +58,14 @@ pub(crate) fn answer<B>(request: &Request<B>, ledger: &Ledger) -> Option<Reply> 
         (&Method::POST, Some("revoke"), _) => {
             account.revoke(provider);
             done()
+        }
+        (&Method::POST, Some("approve"), Provider::Codex) => {
+            let code = uri.query().and_then(|query| query.strip_prefix("user_code=")).unwrap_or_default();
+            if account.approve_device(code) {
+                done()
+            } else {
+                json(404, &json!({"error": {"message": "no such code"}}))
+            }
         }
         (&Method::POST, Some("first"), _) => {
             account.put_first(provider);

@@ -8,7 +8,16 @@ use std::collections::BTreeMap;
 use url::form_urlencoded;
 
 /// What a request to an OAuth endpoint carries that is a credential.
-const SECRET_FIELDS: [&str; 6] = ["refresh_token", "code", "token", "subject_token", "code_verifier", "client_secret"];
+const SECRET_FIELDS: [&str; 8] = [
+    "refresh_token",
+    "code",
+    "token",
+    "subject_token",
+    "code_verifier",
+    "client_secret",
+    "device_auth_id",
+    "user_code",
+];
 
 /// A request, read whole.
 pub(crate) struct Received {
@@ -54,9 +63,15 @@ impl Received {
     /// Whether it is one to an OAuth endpoint, whose body is made of credentials.
     fn is_oauth(&self) -> bool {
         self.method == Method::POST
-            && ["/oauth/token", "/oauth/token/revoke", "/oauth/revoke", "/token", "/revoke"]
-                .iter()
-                .any(|path| self.path.strip_prefix("/v1").unwrap_or(&self.path) == *path)
+            && [
+                "/oauth/token",
+                "/oauth/token/revoke",
+                "/oauth/revoke",
+                "/token",
+                "/revoke",
+                "/api/accounts/deviceauth/token",
+            ]
+            .contains(&self.path.strip_prefix("/v1").unwrap_or(&self.path))
     }
 
     /// The key or token that came with it.
@@ -91,7 +106,7 @@ fn without_secret(pair: &str) -> String {
     match pair.split_once('=') {
         // `code=true` is a wish of claude's, and no code.
         Some(("code", "true")) => pair.to_owned(),
-        Some((name @ ("key" | "code"), _)) => format!("{name}=…"),
+        Some((name @ ("key" | "code" | "user_code"), _)) => format!("{name}=…"),
         _ => pair.to_owned(),
     }
 }

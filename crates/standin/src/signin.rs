@@ -44,8 +44,8 @@ pub(crate) struct App {
     pub(crate) client: &'static str,
     /// The path on this computer that it is sent back to.
     pub(crate) callback: &'static str,
-    /// The provider's own page that shows the code instead.
-    pub(crate) shown_at: &'static str,
+    /// The provider's own page that shows the code instead, where there is one.
+    pub(crate) shown_at: Option<&'static str>,
     /// Whether it must use PKCE. Whoever begins with it must end with it all the same.
     pub(crate) pkce: bool,
     /// What is agreed to by these scopes.
@@ -60,16 +60,30 @@ struct Request {
     scope: Scope,
 }
 
+/// What a person has decided on a page.
+pub(crate) enum Decision {
+    /// They sign in, and this goes wrong with it.
+    Agreed(Person, Option<SignInFault>),
+    /// They do not, or may not: a sentence.
+    Refused(&'static str),
+}
+
 /// Answers the authorize page: shows it, or does what the person has decided.
 pub(crate) fn authorize(app: &App, request: &Received, ledger: &Ledger) -> Reply {
+    match Request::read(app, &request.parameters()) {
+        Ok(asked) => decide(app, request, ledger, |decision| match decision {
+            Decision::Agreed(person, fault) => asked.back_with_code(app, person, fault, ledger),
+            Decision::Refused(why) => asked.back_refused(why),
+        }),
+        Err(why) => page::note(400, &format!("{} cannot sign in", app.tool), &why),
+    }
+}
+
+/// Shows a page on which a person decides, or does what they have decided.
+pub(crate) fn decide(app: &App, request: &Received, ledger: &Ledger, then: impl FnOnce(Decision) -> Reply) -> Reply {
     let parameters = request.parameters();
-    let query: BTreeMap<&str, &str> = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let asked = match Request::read(app, &query) {
-        Ok(asked) => asked,
-        Err(why) => return page::note(400, &format!("{} cannot sign in", app.tool), &why),
-    };
     let form = if request.method == Method::POST { request.fields() } else { BTreeMap::new() };
-    let field = |name: &str| form.get(name).map(String::as_str).or_else(|| query.get(name).copied());
+    let field = |name: &str| form.get(name).map(String::as_str).or_else(|| named(&parameters, name));
     let person = match field("account").or_else(|| field("login_hint")).filter(|text| !text.is_empty()) {
         Some(text) => Person::written(text).ok_or(text),
         None => Ok(ledger.offered(app.provider).remove(0)),
@@ -86,13 +100,27 @@ pub(crate) fn authorize(app: &App, request: &Received, ledger: &Ledger) -> Reply
         },
         None => SignInFault::in_name(&person.name).or_else(|| ledger.fault(&person, app.provider)),
     };
-    let reply = match field("decision").filter(|_| request.method == Method::POST) {
+    let reply = match form.get("decision").map(String::as_str) {
         None => ask(app, &parameters, &person, fault, ledger),
-        Some("authorize") if fault != Some(SignInFault::Denied) => asked.back_with_code(app, person, fault, ledger),
-        Some("authorize") => asked.back_denied("This account may not use the application."),
-        Some(_) => asked.back_denied("The person has denied the request."),
+        Some("authorize") if fault == Some(SignInFault::Denied) => {
+            then(Decision::Refused("This account may not use the application."))
+        }
+        Some("authorize") => {
+            let person = match fault {
+                Some(SignInFault::OtherAccount) => Person::named(&format!("{}-other", person.name)),
+                _ => person,
+            };
+            ledger.meet(&person);
+            then(Decision::Agreed(person, fault))
+        }
+        Some(_) => then(Decision::Refused("The person has denied the request.")),
     };
     late(reply, slow_page(fault))
+}
+
+/// A parameter of an address, the last of its name.
+fn named<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    parameters.iter().rev().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
 }
 
 fn slow_page(fault: Option<SignInFault>) -> Option<Duration> {
@@ -128,12 +156,7 @@ fn ask(
         faults = faults(fault),
         others = others(parameters, person, &ledger.offered(app.provider)),
     );
-    page::page(200, &heading(app, person), &body)
-}
-
-/// What the page's heading says.
-pub(crate) fn heading(app: &App, person: &Person) -> String {
-    format!("Sign in to {} as {}", app.tool, person.email())
+    page::page(200, &format!("Sign in to {} as {}", app.tool, person.email()), &body)
 }
 
 /// A choice of what is to go wrong.
@@ -171,8 +194,8 @@ fn others(parameters: &[(String, String)], person: &Person, offered: &[Person]) 
 
 impl Request {
     /// What the address says, or in a sentence what is wrong with it. A browser is sent nowhere that is not checked.
-    fn read(app: &App, query: &BTreeMap<&str, &str>) -> Result<Self, String> {
-        let named = |name: &str| query.get(name).copied().unwrap_or_default();
+    fn read(app: &App, parameters: &[(String, String)]) -> Result<Self, String> {
+        let named = |name: &str| named(parameters, name).unwrap_or_default();
         if named("client_id") != app.client {
             return Err(format!("client_id {:?} is not {}.", named("client_id"), app.tool));
         }
@@ -187,7 +210,7 @@ impl Request {
         if state.is_none() {
             return Err("state is missing.".to_owned());
         }
-        let challenge = query.get("code_challenge").map(|challenge| (*challenge).to_owned());
+        let challenge = Some(named("code_challenge").to_owned()).filter(|challenge| !challenge.is_empty());
         match &challenge {
             Some(_) if named("code_challenge_method") != "S256" => {
                 return Err("code_challenge_method must be S256.".to_owned());
@@ -210,11 +233,6 @@ impl Request {
 
     /// The person agrees: back with a code.
     fn back_with_code(self, app: &App, person: Person, fault: Option<SignInFault>, ledger: &Ledger) -> Reply {
-        let person = match fault {
-            Some(SignInFault::OtherAccount) => Person::named(&format!("{}-other", person.name)),
-            _ => person,
-        };
-        ledger.meet(&person);
         let back = || {
             let (person, asked) = (person.clone(), Some(self.asked.clone()));
             let code = ledger.grant(Grant { person, provider: app.provider, scope: self.scope, asked, fault });
@@ -226,7 +244,7 @@ impl Request {
         }
     }
 
-    fn back_denied(&self, why: &str) -> Reply {
+    fn back_refused(&self, why: &str) -> Reply {
         page::go(&self.back(&[("error", "access_denied"), ("error_description", why)]))
     }
 
@@ -254,6 +272,6 @@ impl App {
             && address.host_str().is_some_and(|host| LOOPBACK.contains(&host))
             && address.path() == self.callback;
         let plain = address.query().is_none() && address.fragment().is_none() && address.username().is_empty();
-        plain && (here || address.as_str() == self.shown_at)
+        plain && (here || self.shown_at == Some(address.as_str()))
     }
 }

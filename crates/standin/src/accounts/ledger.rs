@@ -11,6 +11,7 @@
 
 use super::{
     codes::{Codes, Grant, NoGrant},
+    devices::{Device, Devices, Polled},
     person::Person,
     token,
 };
@@ -39,8 +40,11 @@ pub(crate) struct Ledger(Arc<Mutex<State>>);
 struct State {
     logins: Vec<Login>,
     access: HashMap<String, Access>,
+    /// The logins of id tokens.
+    ids: HashMap<String, usize>,
     refresh: HashMap<String, Refresh>,
     codes: Codes,
+    devices: Devices,
     accounts: HashMap<(String, Provider), Tally>,
     /// Everybody who has been heard of, in that order.
     people: Vec<Person>,
@@ -116,6 +120,17 @@ pub(crate) struct Redeemed {
     pub(crate) late: Option<Duration>,
 }
 
+/// What becomes of a device that waits.
+#[derive(Debug)]
+pub(crate) enum DeviceAnswer {
+    /// Its tool gets a code for this.
+    Agree(Grant),
+    /// The person refuses.
+    Refuse,
+    /// Its time is over.
+    Expire,
+}
+
 /// Whose a good access token is.
 #[derive(Debug, Clone)]
 pub(crate) struct Holder {
@@ -180,6 +195,33 @@ impl Ledger {
         Ok(Redeemed { tokens, late })
     }
 
+    /// A tool without a browser begins to sign in.
+    pub(crate) fn begin_device(&self) -> Device {
+        self.state().devices.begin()
+    }
+
+    /// What a tool is told that polls for its device.
+    pub(crate) fn poll_device(&self, id: &str, user_code: &str) -> Polled {
+        self.state().devices.poll(id, user_code)
+    }
+
+    /// The device that shows this code and waits.
+    pub(crate) fn device(&self, user_code: &str) -> Option<Device> {
+        self.state().devices.waiting(user_code).map(|device| device.clone())
+    }
+
+    /// Does something to the device that shows this code, if it still waits.
+    pub(crate) fn answer_device(&self, user_code: &str, answer: DeviceAnswer) -> bool {
+        let State { devices, codes, .. } = &mut *self.state();
+        let Some(device) = devices.waiting(user_code) else { return false };
+        match answer {
+            DeviceAnswer::Agree(grant) => device.agree(codes.issue(grant)),
+            DeviceAnswer::Refuse => device.refuse(),
+            DeviceAnswer::Expire => device.expire(),
+        }
+        true
+    }
+
     /// A token for a year that cannot be refreshed.
     pub(crate) fn setup_token(&self, person: &Person) -> Tokens {
         let mut state = self.state();
@@ -231,6 +273,12 @@ impl Ledger {
             let Login { person, scope, mute, .. } = login;
             Ok(Holder { person: person.clone(), scope: *scope, mute: *mute, expires: access.expires })
         }
+    }
+
+    /// Whether nothing is to be told about the account whose id token this is, or told to be.
+    pub(crate) fn is_mute(&self, id: &str) -> bool {
+        let state = self.state();
+        state.ids.get(id).is_some_and(|login| state.logins[*login].mute)
     }
 
     /// The login of this token, of either kind, is dead from now on: what a tool's own logout asks for.
@@ -331,6 +379,7 @@ impl State {
         let access = token::access(*provider, person, issued, expires);
         let id = token::id(*provider, person, issued);
         let tokens = Tokens { person: person.clone(), scope: *scope, access, refresh, id, issued, expires };
+        self.ids.extend(tokens.id.iter().map(|id| (id.clone(), login)));
         self.access.insert(tokens.access.clone(), Access { login, expires });
         tokens
     }

@@ -28,7 +28,7 @@ const APP: App = App {
     tool: "Claude Code",
     client: "9d1c250a-e61b-44d9-88ed-5944d1962f5e",
     callback: "/callback",
-    shown_at: SHOWN_AT,
+    shown_at: Some(SHOWN_AT),
     pkce: true,
     scope,
 };

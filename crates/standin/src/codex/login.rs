@@ -37,6 +37,9 @@ pub(super) fn token(request: &Received, ledger: &Ledger) -> Reply {
             }
         },
         // An id token for an API key: asked for once, right after signing in.
+        "urn:ietf:params:oauth:grant-type:token-exchange" if ledger.is_mute(field("subject_token")) => {
+            refused(500, "server_error", "The server had an error while processing your request.")
+        }
         "urn:ietf:params:oauth:grant-type:token-exchange" => {
             json(200, &json!({"access_token": api_key(), "token_type": "Bearer"}))
         }

@@ -148,15 +148,26 @@ impl Tool {
 
     /// Everything that it prints until a text has come.
     pub(crate) async fn says(&mut self, text: &str) -> String {
+        self.prints(text, |said| said.contains(text)).await
+    }
+
+    /// The line that it prints with this text in it.
+    pub(crate) async fn line(&mut self, text: &str) -> String {
+        let with_text = |said: &str| said.split_inclusive('\n').any(|line| line.ends_with('\n') && line.contains(text));
+        let said = self.prints(text, with_text).await;
+        said.lines().find(|line| line.contains(text)).unwrap().to_owned()
+    }
+
+    async fn prints(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> String {
         let out = self.child.stdout.as_mut().unwrap();
         let mut said = Vec::new();
         let until = async {
-            while !String::from_utf8_lossy(&said).contains(text) {
+            while !enough(&String::from_utf8_lossy(&said)) {
                 assert_ne!(out.read_buf(&mut said).await.unwrap(), 0, "it ended");
             }
         };
         if timeout(DEADLINE, until).await.is_err() {
-            panic!("`{text}` is not in `{}`", String::from_utf8_lossy(&said));
+            panic!("`{what}` is not in `{}`", String::from_utf8_lossy(&said));
         }
         String::from_utf8_lossy(&said).into_owned()
     }

@@ -2,10 +2,11 @@
 
 mod browser;
 mod claude;
+mod codex;
 mod computer;
 mod pages;
 
-use browser::Browser;
+use browser::{Browser, Page};
 use computer::Computer;
 use polydev_standin::Standin;
 use std::time::Duration;
