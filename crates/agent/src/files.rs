@@ -169,7 +169,9 @@ pub(crate) fn disk(root: &Root) -> Result<Answer, AgentError> {
     let path = root.resolve("/")?;
     let room = rustix::fs::statvfs(&path).map_err(|e| io_error("/", &e.into()))?;
     let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
-    Ok(Answer::Disk { total: bytes(room.f_blocks), free: bytes(room.f_bavail) })
+    // Where no more files can be made, there is room for nothing. Some filesystems do not count them.
+    let free = if room.f_files > 0 && room.f_favail == 0 { 0 } else { bytes(room.f_bavail) };
+    Ok(Answer::Disk { total: bytes(room.f_blocks), free })
 }
 
 fn entry(path: &Path, name: String) -> Option<Entry> {

@@ -180,6 +180,17 @@ pub struct Limits {
     pub disk_mib: u64,
 }
 
+/// Files and folders in a MiB of the writable layer at most: 8 KiB each, on average. One takes some 2 KiB of the
+/// kernel's memory, which counts in the limit, and time when the sandbox ends: seconds for a million.
+const FILES_PER_MIB: u64 = 128;
+
+impl Limits {
+    /// Files and folders that may be made.
+    pub fn files(&self) -> u64 {
+        self.disk_mib * FILES_PER_MIB
+    }
+}
+
 /// Processors in thousandths, written and read as a decimal number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "f64", into = "f64")]

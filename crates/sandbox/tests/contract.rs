@@ -366,6 +366,21 @@ async fn limits(host: &Host) {
     let (driver, c, d) = (host.driver(), id('c'), id('d'));
     driver.create(&c, &host.spec()).await.unwrap();
     let guest = Guest::new(driver.clone(), c.clone());
+    let most = |file: &str| groups(&c).iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
+
+    // What nobody meets on a quiet machine, as far as this one can limit it.
+    for (file, limit) in [
+        ("memory.memsw.limit_in_bytes", "134217728"),
+        ("memory.swap.max", "0"),
+        ("memory.kmem.tcp.limit_in_bytes", "67108864"),
+        ("blkio.throttle.read_bps_device", " 268435456"),
+        ("blkio.throttle.read_iops_device", " 8192"),
+        ("io.max", "rbps=268435456 wbps=max riops=8192"),
+    ] {
+        let found = most(file);
+        assert!(found.iter().all(|found| found.contains(limit)), "{file}: {found:?}");
+    }
+    assert_eq!(sh(&guest, "cat /proc/sys/net/ipv4/tcp_wmem").await, "4096\t16384\t262144\n");
 
     let full = run(&guest, job(&["/bin/dd", "if=/dev/zero", "of=/workspace/big", "bs=64k"])).await;
     assert!(full.stderr.contains("No space left on device"), "{full:?}");
@@ -373,11 +388,25 @@ async fn limits(host: &Host) {
     assert!((15 << 20..=16 << 20).contains(&size), "{size}");
     sh(&guest, "echo >/workspace/big").await;
 
+    // Files end before the memory that the kernel needs for them does.
+    let small = "i=0; while true >/workspace/$i; do i=$((i+1)); done 2>/workspace/0; echo $i; cat /workspace/0";
+    let many = run(&guest, job(&["/bin/sh", "-c", small])).await;
+    let made: u64 = many.stdout.lines().next().unwrap().parse().unwrap();
+    assert!((host.spec().limits.files() / 2..host.spec().limits.files()).contains(&made), "{many:?}");
+    assert!(many.stdout.contains("No space left on device") || many.stderr.contains("No space left"), "{many:?}");
+    assert_eq!(guest.disk().await.unwrap().1, 0, "there is no room for another");
+    assert!(!driver.out_of_memory(&c).await.unwrap());
+    let shm = "i=0; while true >/dev/shm/$i; do i=$((i+1)); done; echo $i";
+    let made: u64 = run(&guest, job(&["/bin/sh", "-c", shm])).await.stdout.trim().parse().unwrap();
+    assert!(made < 5000, "{made}");
+    driver.destroy(&c).await.unwrap();
+    driver.create(&c, &host.spec()).await.unwrap();
+    let guest = Guest::new(driver.clone(), c.clone());
+
     // A fork bomb finds an end; the agent answers all the while, and nothing is left of it.
     let bomb = job(&["/bin/sh", "-c", "f() { f | f & }; f; sleep 600"]);
     let name = bomb.job.clone();
     guest.exec(bomb).await.unwrap();
-    let most = |file: &str| groups(&c).iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
     eventually("the bomb meets the limit", async || {
         guest.hello().await.unwrap();
         most("pids.events").is_some_and(|text| !text.contains("max 0"))

@@ -202,7 +202,7 @@ impl Making {
         let Self { folder, _lock, image, users, spec, agent } = self;
         let (listener, console) = (folder.listen()?, folder.open_console()?);
         let cgroups = cgroups()?;
-        mounts::mount_root(image.as_fd(), &folder, users, spec.limits.disk_mib)?;
+        let image_device = mounts::mount_root(image.as_fd(), &folder, users, &spec.limits)?;
         mounts::furnish(&folder, users, spec.ca_file.as_deref())?;
         mounts::stage(&agent, "agent").map_err(|error| step("placing the agent", error))?;
         let background = match spec.priority {
@@ -213,12 +213,14 @@ impl Making {
             has_ca: spec.ca_file.is_some(),
             users,
             cgroups: Cgroups::path(folder.id()),
-            limits_swap: cgroups.limits_swap(),
+            able: cgroups.able(),
+            image_device,
             open_files: runtime::open_files(),
             cpu_shares: background.as_ref().map(|_| BACKGROUND_SHARES),
         };
         runtime::write_bundle(&folder, &spec::container(folder.id(), &spec, &parts))?;
         let pid = runtime.run(state, &folder, listener, console, background)?;
+        cgroups.limit_sockets(folder.id()).map_err(|error| step("limiting its sockets", error))?;
         if spec.priority == Priority::Background {
             cgroups.set_normal_weight(folder.id()).map_err(|error| step("giving it its weight", error))?;
         }

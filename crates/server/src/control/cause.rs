@@ -10,7 +10,7 @@ use crate::domain::{
     failure::{Code, Failure},
     run::Run,
 };
-use polydev_sandbox::Sandbox;
+use polydev_sandbox::{Sandbox, driver::Limits};
 
 /// A disk with less room than this is full, bytes.
 const FULL: u64 = 64 * 1024;
@@ -51,7 +51,7 @@ pub(super) async fn name(
                     || is_full(sandbox).await);
             let seen = Seen { out_of_memory, disk_full, just_adopted: said.adopted.is_some() };
             let limits = inner.config.sandbox.cli;
-            Err(Stop::Failed(of(failure, seen, limits.memory_mib, limits.disk_mib)))
+            Err(Stop::Failed(of(failure, seen, limits)))
         }
         Ok(()) if out_of_memory => {
             let text = "a process of the sandbox was ended for want of memory".to_owned();
@@ -74,14 +74,16 @@ async fn is_full(sandbox: &Sandbox) -> bool {
     }
 }
 
-fn of(failure: Failure, seen: Seen, memory_mib: u64, disk_mib: u64) -> Failure {
+fn of(failure: Failure, seen: Seen, limits: Limits) -> Failure {
     match failure.code {
-        Code::ToolCrashed if seen.out_of_memory => {
-            Failure::new(Code::OutOfMemory, format!("the sandbox needed more than its {memory_mib} MiB of memory"))
-                .hint("Ask for less at a time; `sandbox.cli.memory_mib` sets how much there is, files included.")
-        }
+        Code::ToolCrashed if seen.out_of_memory => Failure::new(
+            Code::OutOfMemory,
+            format!("the sandbox needed more than its {} MiB of memory", limits.memory_mib),
+        )
+        .hint("Ask for less at a time; `sandbox.cli.memory_mib` sets how much there is, files included."),
         Code::ToolCrashed if seen.disk_full => {
-            Failure::new(Code::DiskFull, format!("the sandbox needed more than its {disk_mib} MiB for files"))
+            let (mib, files) = (limits.disk_mib, limits.files());
+            Failure::new(Code::DiskFull, format!("the sandbox needed more than its {mib} MiB, or {files} files"))
                 .hint("Ask for less at a time; `sandbox.cli.disk_mib` sets how much there is.")
         }
         Code::ToolCrashed | Code::ProviderUnavailable if seen.just_adopted => Failure::new(
@@ -99,10 +101,12 @@ fn of(failure: Failure, seen: Seen, memory_mib: u64, disk_mib: u64) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polydev_sandbox::driver::Cpus;
 
     #[test]
     fn a_crash_gets_its_true_name() {
-        let named = |code, seen| of(Failure::new(code, "words"), seen, 64, 8).code;
+        let limits = Limits { memory_mib: 64, cpus: Cpus { milli: 1000 }, pids: 64, disk_mib: 8 };
+        let named = |code, seen| of(Failure::new(code, "words"), seen, limits).code;
         let (memory, disk, adopted) = (
             Seen { out_of_memory: true, ..Seen::default() },
             Seen { disk_full: true, ..Seen::default() },

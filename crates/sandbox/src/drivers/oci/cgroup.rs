@@ -36,6 +36,9 @@ const NORMAL_SHARES: u64 = 1024;
 /// The same in the unit of version 2 (the kernel's `cgroup-v2.rst`).
 const NORMAL_WEIGHT: u64 = 100;
 
+/// What the sockets of a sandbox may hold in the kernel, where that does not count in its memory limit.
+const SOCKETS_BYTES: u64 = 64 * 1024 * 1024;
+
 /// How long what was killed may take to leave its group.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,15 @@ pub(super) enum Layout {
     V2,
     /// Version 1, and an empty version 2 beside it.
     Hybrid,
+}
+
+/// What a host can limit beside memory, processors and processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Able {
+    /// Memory and swap together.
+    pub(super) swap: bool,
+    /// Reading from disks.
+    pub(super) reads: bool,
 }
 
 impl Cgroups {
@@ -152,19 +164,28 @@ impl Cgroups {
         File::options().write(true).open(group.join("cgroup.procs"))
     }
 
+    /// Limits what a sandbox's sockets hold in the kernel. Version 2 counts that as memory; version 1 does so by itself,
+    /// and of the runtimes crun alone can be told.
+    pub(super) fn limit_sockets(&self, id: &SandboxId) -> io::Result<()> {
+        let Some((mount, true)) = self.controller("memory") else { return Ok(()) };
+        let file = mount.join(PARENT).join(id.as_str()).join("memory.kmem.tcp.limit_in_bytes");
+        if file.exists() { fs::write(file, SOCKETS_BYTES.to_string()) } else { Ok(()) }
+    }
+
     /// Gives a sandbox that was made in the background the weight of every other.
     pub(super) fn set_normal_weight(&self, id: &SandboxId) -> io::Result<()> {
         let Some((mount, v1)) = self.controller("cpu") else { return Ok(()) };
         set_weight(&mount.join(PARENT).join(id.as_str()), v1, NORMAL_SHARES, NORMAL_WEIGHT)
     }
 
-    /// Whether memory and swap can be limited together.
-    pub(super) fn limits_swap(&self) -> bool {
-        match self.controller("memory") {
+    /// What can be limited beside what is wanted of every host.
+    pub(super) fn able(&self) -> Able {
+        let swap = match self.controller("memory") {
             Some((mount, true)) => mount.join("memory.memsw.limit_in_bytes").exists(),
             Some((_, false)) => true,
             None => false,
-        }
+        };
+        Able { swap, reads: self.controller("blkio").or_else(|| self.controller("io")).is_some() }
     }
 
     /// The path of a sandbox's groups in each hierarchy.

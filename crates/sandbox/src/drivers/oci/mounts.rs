@@ -16,12 +16,12 @@
 use super::{cgroup::Cgroups, spec::USER, users::Users};
 use crate::{
     cmd::{self, Cmd},
-    driver::{DriverError, SandboxSpec},
+    driver::{DriverError, Limits, SandboxSpec},
     drivers::folder::{Folder, step},
     sys,
 };
 use rustix::{
-    fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, mkdirat, openat2},
+    fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, major, minor, mkdirat, openat2},
     io::Errno,
     mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount},
     thread::{LinkNameSpaceType, move_into_link_name_space},
@@ -32,7 +32,7 @@ use std::{
     io::{self, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{DirBuilderExt, chown},
+        unix::fs::{DirBuilderExt, MetadataExt, chown},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -139,21 +139,23 @@ pub(super) fn enter(image: BorrowedFd<'_>) -> io::Result<()> {
     Ok(move_into_link_name_space(image, Some(LinkNameSpaceType::Mount))?)
 }
 
-/// Makes the sandbox's root, `root` in the stage, and stays in the namespace that has it.
+/// Makes the sandbox's root, `root` in the stage, and stays in the namespace that has it. Tells the device that the
+/// image is on.
 pub(super) fn mount_root(
     image: BorrowedFd<'_>,
     folder: &Folder,
     users: Users,
-    disk_mib: u64,
-) -> Result<(), DriverError> {
-    let work = || -> io::Result<()> {
+    limits: &Limits,
+) -> Result<(u32, u32), DriverError> {
+    let work = || -> io::Result<(u32, u32)> {
         enter(image)?;
         own_namespace()?;
         for dir in ["image", "layer"] {
             fs::create_dir(folder.join(dir))?;
         }
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        let size = std::ffi::CString::new(format!("size={disk_mib}m,mode=0755"))?;
+        let size = format!("size={}m,nr_inodes={},mode=0755", limits.disk_mib, limits.files());
+        let size = std::ffi::CString::new(size)?;
         mount("tmpfs", folder.join("layer"), "tmpfs", flags, &*size)?;
         for dir in ["layer/upper", "layer/work"] {
             fs::create_dir(folder.join(dir))?;
@@ -165,11 +167,12 @@ pub(super) fn mount_root(
         // long paths. The working folder is this thread's own.
         rustix::process::chdir(folder.path())?;
         users.mount(Path::new("../image"), Path::new("image"))?;
+        let device = fs::metadata("image")?.dev();
         mount("tmpfs", STAGE, "tmpfs", flags, c"size=1m,mode=0711")?;
         let root = in_stage("root");
         fs::create_dir(&root)?;
         mount("overlay", &root, "overlay", flags, c"lowerdir=image,upperdir=layer/upper,workdir=layer/work")?;
-        Ok(())
+        Ok((major(device), minor(device)))
     };
     work().map_err(|error| step("mounting the sandbox's root", error))
 }

@@ -1,6 +1,6 @@
 //! The container's specification (OCI runtime-spec 1.0), as `config.json` of its bundle.
 
-use super::{mounts::in_stage, seccomp, users::Users};
+use super::{cgroup::Able, mounts::in_stage, seccomp, users::Users};
 use crate::driver::{SandboxId, SandboxSpec};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -16,6 +16,17 @@ const OPEN_FILES: u64 = 65_536;
 
 /// `/dev/shm`, counted in the memory limit as it is used.
 const SHM_MIB: u64 = 64;
+
+/// Files in it.
+const SHM_FILES: u64 = 4096;
+
+/// What one TCP socket may hold each way, in bytes: least, at first, most (`tcp_rmem` and `tcp_wmem` of tcp(7)). All of
+/// them are on loopback. The kernel's most is 6 MiB, and what all sockets of a host may hold together is some gigabytes.
+const SOCKET_BUFFERS: &str = "4096 16384 262144";
+
+/// What may be read from the image's disk in a second: bytes, and requests. What is in memory does not count.
+const READ_BYTES: u64 = 256 * 1024 * 1024;
+const READ_REQUESTS: u64 = 8192;
 
 /// No core dumps: bytes. A limit of 0 does not stop the kernel from piping a core into a program of the host, as many
 /// hosts have it; a limit of 1 does (`fs/coredump.c`).
@@ -51,8 +62,10 @@ pub(super) struct Parts {
     pub(super) users: Users,
     /// The path of its control groups.
     pub(super) cgroups: String,
-    /// Whether memory and swap can be limited together.
-    pub(super) limits_swap: bool,
+    /// What this host can limit.
+    pub(super) able: Able,
+    /// The device that the image is read from, by its two numbers.
+    pub(super) image_device: (u32, u32),
     /// How many open files this host allows at most.
     pub(super) open_files: u64,
     /// Its weight while it is made, when not the usual one: `cpu.shares` of cgroup version 1.
@@ -67,14 +80,19 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
     let files = OPEN_FILES.min(parts.open_files);
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=1m", "nr_inodes=1024"]),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={SHM_MIB}m")]),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={SHM_MIB}m"), &format!("nr_inodes={SHM_FILES}")],
+        ),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         bind("/.polydev/agent", &in_stage("agent"), &["bind", "ro", "nosuid", "nodev"]),
     ];
@@ -84,14 +102,28 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
     }
     let namespaces = ["user", "pid", "ipc", "uts", "mount", "network", "cgroup"].map(|kind| json!({ "type": kind }));
     let mut memory_limit = json!({ "limit": memory });
-    if parts.limits_swap {
+    match parts.able.swap {
         // The sum of both, so that nothing is ever swapped out.
-        memory_limit["swap"] = memory.into();
+        true => memory_limit["swap"] = memory.into(),
+        // Version 1 alone lacks it, where the kernel was told so, and has this instead.
+        false => memory_limit["swappiness"] = 0.into(),
     }
     let quota = u64::from(spec.limits.cpus.milli) * CPU_PERIOD / 1000;
     let mut cpu = json!({ "period": CPU_PERIOD, "quota": quota });
     if let Some(shares) = parts.cpu_shares {
         cpu["shares"] = shares.into();
+    }
+    let mut resources = json!({
+        "memory": memory_limit,
+        "pids": { "limit": spec.limits.pids },
+        "cpu": cpu,
+        "devices": [{ "allow": false, "access": "rwm" }],
+    });
+    if parts.able.reads {
+        let (major, minor) = parts.image_device;
+        let at_most = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+        resources["blockIO"] =
+            json!({ "throttleReadBpsDevice": at_most(READ_BYTES), "throttleReadIOPSDevice": at_most(READ_REQUESTS) });
     }
     json!({
         "ociVersion": "1.0.0",
@@ -117,14 +149,10 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
         "linux": {
             "cgroupsPath": parts.cgroups,
             "namespaces": namespaces,
+            "sysctl": { "net.ipv4.tcp_rmem": SOCKET_BUFFERS, "net.ipv4.tcp_wmem": SOCKET_BUFFERS },
             "uidMappings": parts.users.mapping(),
             "gidMappings": parts.users.mapping(),
-            "resources": {
-                "memory": memory_limit,
-                "pids": { "limit": spec.limits.pids },
-                "cpu": cpu,
-                "devices": [{ "allow": false, "access": "rwm" }],
-            },
+            "resources": resources,
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
             "seccomp": seccomp::profile(),
@@ -158,7 +186,8 @@ mod tests {
             has_ca: true,
             users: Users::from(100_000),
             cgroups: "/polydev/x".into(),
-            limits_swap: true,
+            able: Able { swap: true, reads: true },
+            image_device: (7, 3),
             open_files: 20_000,
             cpu_shares: Some(64),
         };
@@ -193,8 +222,12 @@ mod tests {
     #[test]
     fn limits_are_as_asked_and_no_more_than_the_host_allows() {
         let spec = written();
-        assert_eq!(spec["linux"]["resources"]["memory"], json!({ "limit": 268_435_456, "swap": 268_435_456 }));
-        assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "period": 100_000, "quota": 150_000, "shares": 64 }));
+        let resources = &spec["linux"]["resources"];
+        let memory = json!({ "limit": 268_435_456, "swap": 268_435_456 });
+        assert_eq!(resources["memory"], memory);
+        let device = json!({ "major": 7, "minor": 3, "rate": 268_435_456 });
+        assert_eq!(resources["blockIO"]["throttleReadBpsDevice"], json!([device]));
+        assert_eq!(resources["cpu"], json!({ "period": 100_000, "quota": 150_000, "shares": 64 }));
         assert_eq!(spec["process"]["rlimits"][0], json!({ "type": "RLIMIT_NOFILE", "soft": 20_000, "hard": 20_000 }));
     }
 
