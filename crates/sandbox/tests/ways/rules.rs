@@ -12,9 +12,11 @@ pub(crate) fn shares(kind: &str) -> Edit {
     Edit::Without("/linux/namespaces".into(), json!({ "type": kind }))
 }
 
-/// In the host's network. The agent takes any port there, as its own may be another's.
+/// In the host's network. The agent takes any port there, as its own may be another's, and nothing is set that is the
+/// host's.
 pub(crate) fn shares_network() -> Vec<Edit> {
-    vec![shares("network"), Edit::Set("/process/args".into(), json!([AGENT, "--proxy", "127.0.0.1:0"]))]
+    let any_port = Edit::Set("/process/args".into(), json!([AGENT, "--proxy", "127.0.0.1:0"]));
+    vec![shares("network"), Edit::Drop("/linux/sysctl".into()), any_port]
 }
 
 /// In the network of the sandbox of this first process.
