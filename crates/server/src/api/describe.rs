@@ -1,6 +1,6 @@
 //! What the OpenAPI document says of every endpoint: what no handler answers, but this server does.
 
-use super::idempotency;
+use super::{idempotency, rate};
 use axum::http::Method;
 use utoipa::openapi::{
     Content, HeaderBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, Responses,
@@ -36,6 +36,12 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
                 );
             }
             operation.responses.responses.values_mut().for_each(frames);
+            if path != rate::ALIVE {
+                refusal(&mut operation.responses, "429", "Too many requests");
+            }
+            if let Some(RefOr::T(response)) = operation.responses.responses.get_mut("429") {
+                wait(response);
+            }
             refusal(&mut operation.responses, "421", "The request names a host that is not this server's");
             refusal(&mut operation.responses, "500", "A fault of the server");
         }
@@ -92,6 +98,13 @@ fn done_once(operation: &mut Operation) {
     refusal(responses, "409", "The `Idempotency-Key` was sent with another request, or the same is under way");
     refusal(responses, "413", "The body is too large");
     refusal(responses, "422", "The `Idempotency-Key` is none");
+}
+
+/// What an answer says that is one of waiting.
+fn wait(response: &mut Response) {
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+    let header = HeaderBuilder::new().schema(Some(seconds)).description(Some("Wait so many seconds"));
+    response.headers.insert("Retry-After".into(), RefOr::T(header.build()));
 }
 
 /// Adds an answer, where the endpoint does not tell of it itself.

@@ -9,7 +9,7 @@ use crate::domain::{
 use axum::{
     Json,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -25,6 +25,7 @@ pub struct ApiError {
     status: StatusCode,
     failure: Box<Failure>,
     retry_after_s: Option<u64>,
+    fields: Vec<(HeaderName, HeaderValue)>,
     /// What only the log is told.
     detail: Option<String>,
 }
@@ -81,6 +82,13 @@ impl ApiError {
         self.retry_after_s = Some(seconds);
         self
     }
+
+    /// The same with this header field.
+    #[must_use]
+    pub fn field(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
+        self
+    }
 }
 
 /// The status that a code is answered with.
@@ -113,7 +121,13 @@ fn status_of(code: Code) -> StatusCode {
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         let retry_after_s = matches!(failure.code, Code::RateLimited | Code::QueueFull).then_some(5);
-        Self { status: status_of(failure.code), failure: Box::new(failure), retry_after_s, detail: None }
+        Self {
+            status: status_of(failure.code),
+            failure: Box::new(failure),
+            retry_after_s,
+            fields: Vec::new(),
+            detail: None,
+        }
     }
 }
 
@@ -194,6 +208,7 @@ pub async fn render(State(app): State<App>, mut request: Request, next: Next) ->
             tracing::error!(%request_id, %method, path, detail, "a request met a fault");
         }
         response = (error.status, Json(ErrorBody { error: failure })).into_response();
+        response.headers_mut().extend(error.fields);
         if let Some(seconds) = error.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

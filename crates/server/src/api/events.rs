@@ -2,6 +2,7 @@
 
 use super::{
     App,
+    caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::Auth,
     sse,
@@ -40,9 +41,10 @@ pub fn router() -> OpenApiRouter<App> {
         (status = 200, description = "The changes", body = Change, content_type = "text/event-stream"),
         (status = 401, description = "No valid key", body = ErrorBody),
         (status = 403, description = "The key has none of `runs:read`, `logins` and `connections`", body = ErrorBody),
+        (status = 429, description = "Too many streams are open, or too many requests", body = ErrorBody),
     )
 )]
-async fn events(State(app): State<App>, auth: Auth) -> ApiResult<Response> {
+async fn events(State(app): State<App>, caller: Caller, auth: Auth) -> ApiResult<Response> {
     let who = auth.any();
     let may = |scope| who.may(scope);
     let (runs, logins, connections) = (may(Scope::RunsRead), may(Scope::Logins), may(Scope::Connections));
@@ -52,6 +54,7 @@ async fn events(State(app): State<App>, auth: Auth) -> ApiResult<Response> {
             ApiError::new(Code::Forbidden, words).hint("Make a key that has one with `polydev key create --scope`.")
         );
     }
+    let open = app.streams.open(&who, caller.address)?;
     let seen = move |change: &Change| match change.kind {
         Kind::Run => runs,
         Kind::Login => logins,
@@ -69,5 +72,5 @@ async fn events(State(app): State<App>, auth: Auth) -> ApiResult<Response> {
             Ok::<_, Infallible>(Event::default().event(change.kind.as_str()).data(data))
         })
         .take_until(tokio::time::sleep_until(Instant::now() + LASTS));
-    Ok(sse::response(&app, who, frames))
+    Ok(sse::response(&app, who, open, frames))
 }

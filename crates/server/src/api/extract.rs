@@ -1,11 +1,9 @@
 //! What handlers take from a request, with our errors when it is not there.
 
 use super::{
-    App,
-    caller::Caller,
-    cookie,
+    App, cookie,
     error::{ApiError, ApiResult},
-    host,
+    rate::Asker,
     sse::PING,
 };
 use crate::cli::output::chain;
@@ -16,9 +14,10 @@ use crate::domain::{
 };
 use axum::{
     extract::{FromRequest, FromRequestParts, Request},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use tokio::time::interval;
 
 /// The JSON body of a request.
@@ -100,45 +99,48 @@ impl Auth {
 impl FromRequestParts<App> for Auth {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
-        let refused = |message: &str| {
-            ApiError::new(Code::Unauthenticated, message)
-                .hint("Send `Authorization: Bearer pdv_…`; `polydev key create` makes a key.")
-        };
-        // Who had to know it before the handler has left it here.
-        if let Some(known) = parts.extensions.get::<Principal>() {
-            return Ok(Self(known.clone()));
-        }
-        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
-            return by_session(parts, app).await.map(Self);
-        };
-        let token = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| refused("`Authorization` is not `Bearer` and a key"))?;
-        let principal = people::authenticate_bearer(&app.store, token, time::now_ms()).await?;
-        principal.map(Self).ok_or_else(|| refused("the API key is not valid: unknown, expired or revoked"))
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> ApiResult<Self> {
+        let asker = parts.extensions.get::<Asker>().cloned();
+        asker.ok_or_else(|| ApiError::fault("a request that was not counted".into()))?.0.map(Self)
     }
 }
 
-/// The person of the session cookie. A browser sends it along with what a foreign page asks for: what changes
-/// something, or opens a WebSocket, must come from a page of our own.
-async fn by_session(parts: &mut Parts, app: &App) -> ApiResult<Principal> {
-    let refused = |message: &str| {
-        ApiError::new(Code::Unauthenticated, message)
-            .hint("Send `Authorization: Bearer pdv_…` (`polydev key create` makes a key), or sign in.")
-    };
-    let address = Caller::from_request_parts(parts, app).await?.address.to_string();
-    let token = cookie::read(&parts.headers).ok_or_else(|| refused("neither an API key nor a session was sent"))?;
-    let principal = people::authenticate_session(&app.store, token, &address, time::now_ms()).await?;
-    let principal = principal.ok_or_else(|| refused("the session is over"))?;
-    if !parts.method.is_safe() || parts.headers.contains_key(header::UPGRADE) {
-        host::own_page(&app.hosts, &parts.headers, true)?;
+/// What a request shows to be let in: a key, or the session cookie.
+pub(super) fn shown(headers: &HeaderMap) -> ApiResult<(TokenKind, &str)> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
+        let bearer = bearer.filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        let token = bearer.map(|(_, token)| token.trim());
+        return token
+            .map(|token| (TokenKind::Key, token))
+            .ok_or_else(|| nobody(TokenKind::Key, "`Authorization` is not `Bearer` and a key"));
     }
-    Ok(principal)
+    let token = cookie::read(headers);
+    token
+        .map(|token| (TokenKind::Session, token))
+        .ok_or_else(|| nobody(TokenKind::Session, "neither an API key nor a session was sent"))
+}
+
+/// Who comes with what is shown.
+pub(super) async fn look_up(app: &App, kind: TokenKind, token: &str, address: IpAddr) -> ApiResult<Principal> {
+    let now = time::now_ms();
+    let (who, otherwise) = match kind {
+        TokenKind::Key => (
+            people::authenticate_bearer(&app.store, token, now).await?,
+            "the API key is not valid: unknown, expired or revoked",
+        ),
+        TokenKind::Session => {
+            (people::authenticate_session(&app.store, token, &address.to_string(), now).await?, "the session is over")
+        }
+    };
+    who.ok_or_else(|| nobody(kind, otherwise))
+}
+
+fn nobody(kind: TokenKind, message: &str) -> ApiError {
+    ApiError::new(Code::Unauthenticated, message).hint(match kind {
+        TokenKind::Key => "Send `Authorization: Bearer pdv_…`; `polydev key create` makes a key.",
+        TokenKind::Session => "Send `Authorization: Bearer pdv_…` (`polydev key create` makes a key), or sign in.",
+    })
 }
 
 /// Ends when what somebody has shown is no longer good: looked at first of all, since it may have ended just after it

@@ -91,7 +91,6 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
     let (mut parts, body) = request.into_parts();
     let who = Auth::from_request_parts(&mut parts, &app).await?.require(needed)?;
     if !may_be_told(&who, parts.uri.path()) {
-        parts.extensions.insert(who);
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
     let key = key(&parts.headers)?;
@@ -115,7 +114,6 @@ pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -
             parts.extensions.insert(Repeat(run));
         }
     }
-    parts.extensions.insert(who);
     parts.extensions.insert(claim.clone());
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     let mut response = keep(&app, &claim, response).await?;

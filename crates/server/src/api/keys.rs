@@ -12,6 +12,7 @@ use crate::{
         audit::{Action, Deed},
         failure::Code,
         people::{self, Key, NewKey, Scope},
+        rates::TokenHash,
         time,
     },
     store::runs::After,
@@ -121,6 +122,7 @@ async fn create(
     let store = app.store.clone();
     let made = async move { people::create_key(&store, &people::by_email(&store, &who.email).await?, new).await };
     let (key, token) = app.audit.record(deed, made, |(key, _)| Some(key.id.clone())).await?;
+    app.rates.was_good(TokenHash::of(token.expose_secret()));
     Ok((StatusCode::CREATED, Json(KeyMade { view: key.into(), key: token.expose_secret().to_owned() })))
 }
 

@@ -1,10 +1,12 @@
 //! The connections of the HTTP server: accepted, timed, and let go.
 //!
 //! ```text
-//!   accept ─► a place among so many ─► head within so long ─► handlers ─► answer, read on within so long
-//!                └ none: who comes waits in the system's queue              └ or the connection is cut
+//!   accept ─► a place among so many ─► not too many of its address ─► head within so long ─► handlers ─► answer,
+//!                └ none: who comes               └ else it is cut                                     read on
+//!                  waits in the system's queue                                                        within so long
 //! ```
 
+use crate::domain::rates::{Crowd, net};
 use axum::{Router, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
@@ -15,7 +17,7 @@ use rustix::{
     net::sockopt,
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -51,6 +53,17 @@ impl Default for Patience {
     }
 }
 
+/// How many connections there may be.
+#[expect(missing_debug_implementations, reason = "it has a function")]
+pub struct Room {
+    /// In all.
+    pub places: usize,
+    /// Of one address; 0 is any number.
+    pub of_address: u32,
+    /// Which addresses are many people's: this machine's, and those of proxies.
+    pub is_shared: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+}
+
 /// A connection's place among those that are served. A WebSocket keeps it when its request is answered.
 pub type Place = Arc<OwnedSemaphorePermit>;
 
@@ -63,17 +76,12 @@ pub fn places() -> usize {
     usize::try_from(current.unwrap_or(u64::MAX) / 2).unwrap_or(usize::MAX).min(CONNECTIONS)
 }
 
-/// Serves this many connections at a time until `closing`, and then until the requests that are under way are answered.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    places: usize,
-    patience: Patience,
-    closing: CancellationToken,
-) {
+/// Serves as many connections at a time as there is room for, until `closing`, and then until the requests that are under way are answered.
+pub async fn serve(listener: TcpListener, router: Router, room: Room, patience: Patience, closing: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_MAX);
-    let (places, open) = (Arc::new(Semaphore::new(places)), TaskTracker::new());
+    let (places, open) = (Arc::new(Semaphore::new(room.places)), TaskTracker::new());
+    let crowd = Crowd::default();
     let mut pause = tokio::time::interval(PAUSE);
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -94,6 +102,12 @@ pub async fn serve(
                 continue;
             }
         };
+        let address = peer.ip().to_canonical();
+        let most = if (room.is_shared)(address) { 0 } else { room.of_address };
+        let Some(seat) = crowd.enter(net(address), most) else {
+            tracing::debug!(%peer, "a connection was cut: its address has too many");
+            continue;
+        };
         if let Err(error) = prepare(&stream, patience) {
             tracing::debug!(%error, "a connection was cut");
             continue;
@@ -108,7 +122,7 @@ pub async fn serve(
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let (mut connection, closing) = (Box::pin(connection.with_upgrades()), closing.clone());
         open.spawn(async move {
-            let _place = place;
+            let _places = (place, seat);
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = closing.cancelled() => {
@@ -153,7 +167,44 @@ mod tests {
             .route("/endless", get(async || Body::from_stream(endless)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, closing) = (listener.local_addr().unwrap(), CancellationToken::new());
-        (address, closing.clone(), tokio::spawn(serve(listener, router, 16, patience, closing)))
+        (address, closing.clone(), tokio::spawn(serve(listener, router, room(), patience, closing)))
+    }
+
+    /// Room for three of an address, but for 127.0.0.1.
+    fn room() -> Room {
+        let is_shared = Box::new(|address: IpAddr| address == IpAddr::from([127, 0, 0, 1]));
+        Room { places: 16, of_address: 3, is_shared }
+    }
+
+    #[tokio::test]
+    async fn an_address_does_not_take_all_places() {
+        let (address, ..) = served(Patience::default()).await;
+        let connect = async |from: [u8; 4]| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((from, 0).into()).unwrap();
+            socket.connect(address).await.unwrap()
+        };
+        let ask = async |client: &mut TcpStream| {
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+            let mut answer = [0; 15];
+            client.read_exact(&mut answer).await.map(|_| answer)
+        };
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            open.push(connect([127, 0, 0, 2]).await);
+        }
+        for client in &mut open {
+            assert_eq!(&ask(client).await.unwrap(), b"HTTP/1.1 200 OK");
+        }
+        assert!(ask(&mut connect([127, 0, 0, 2]).await).await.is_err(), "the fourth is cut");
+        for other in [[127, 0, 0, 3], [127, 0, 0, 1], [127, 0, 0, 1], [127, 0, 0, 1], [127, 0, 0, 1]] {
+            let mut other = connect(other).await;
+            assert_eq!(&ask(&mut other).await.unwrap(), b"HTTP/1.1 200 OK");
+            open.push(other);
+        }
+        // Who goes makes room.
+        drop(open.swap_remove(0));
+        while ask(&mut connect([127, 0, 0, 2]).await).await.is_err() {}
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ pub mod network;
 mod others;
 pub mod page;
 pub mod providers;
+pub mod rate;
 pub mod runs;
 pub mod sandboxes;
 pub mod session;
@@ -39,6 +40,7 @@ use crate::{
         audit::Audit,
         failure::Code,
         people::{Limits, setup::Setup},
+        rates::Rates,
     },
     store::Store,
     vault::Vault,
@@ -81,6 +83,10 @@ pub struct App {
     pub setup: Arc<Setup>,
     /// Who has failed to sign in how often.
     pub sign_ins: Limits,
+    /// Who has asked how much.
+    pub rates: Rates,
+    /// The streams that are open.
+    pub streams: rate::Streams,
     /// Told when a key or a session was ended, or somebody was switched off.
     pub revoked: watch::Sender<()>,
     /// The requests with an `Idempotency-Key` that are under way.
@@ -175,6 +181,7 @@ pub fn router(app: App) -> Router {
         })
         .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(app.clone(), rate::limit))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
             let text = panic
                 .downcast_ref::<String>()

@@ -172,18 +172,18 @@ pub struct CreateQuery {
         (status = 409, description = "Not connected", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
         (status = 422, description = "Bad JSON, type, value or unknown field", body = ErrorBody),
-        (status = 429, description = "Too many runs are waiting", body = ErrorBody),
+        (status = 429, description = "Too many runs are waiting, streams are open, or requests", body = ErrorBody),
         (status = 501, description = "Conversations, which are to come", body = ErrorBody),
         (status = 503, description = "The image has not been built", body = ErrorBody),
     )
 )]
 async fn create(
     State(app): State<App>,
+    caller: Caller,
     auth: Auth,
     Query(query): Query<CreateQuery>,
     headers: HeaderMap,
-    claim: Option<Extension<Claim>>,
-    repeat: Option<Extension<Repeat>>,
+    (claim, repeat): (Option<Extension<Claim>>, Option<Extension<Repeat>>),
     Body(body): Body<CreateRun>,
 ) -> ApiResult<Response> {
     let who = auth.require(Scope::RunsWrite)?;
@@ -191,6 +191,7 @@ async fn create(
         return Err(ApiError::new(Code::NotYet, "conversations are to come in a later version")
             .hint("Leave `conversation` out."));
     }
+    let open = wants_events(&headers).then(|| app.streams.open(&who, caller.address)).transpose()?;
     let id = match repeat {
         Some(Extension(Repeat(run))) => own(&app, &who, &run).await?.id,
         None => {
@@ -199,8 +200,8 @@ async fn create(
         }
     };
     let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
-    if wants_events(&headers) {
-        return Ok((location, sse::response(&app, who, sse::run(Follow::new(&app, id, 0)))).into_response());
+    if let Some(open) = open {
+        return Ok((location, sse::response(&app, who, open, sse::run(Follow::new(&app, id, 0)))).into_response());
     }
     if query.wait {
         tokio::select! {
@@ -367,10 +368,12 @@ impl EventsQuery {
         (status = 403, description = "The key lacks `runs:read`", body = ErrorBody),
         (status = 404, description = "No such run, or another person's", body = ErrorBody),
         (status = 422, description = "Bad `after` or `Last-Event-ID`", body = ErrorBody),
+        (status = 429, description = "Too many streams are open, or too many requests", body = ErrorBody),
     )
 )]
 async fn events(
     State(app): State<App>,
+    caller: Caller,
     auth: Auth,
     Path(id): Path<String>,
     Query(query): Query<EventsQuery>,
@@ -390,7 +393,8 @@ async fn events(
     if run.status.is_over() && !app.store.has_events_after(&run.id, after).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(sse::response(&app, who, sse::run(Follow::new(&app, run.id, after))))
+    let open = app.streams.open(&who, caller.address)?;
+    Ok(sse::response(&app, who, open, sse::run(Follow::new(&app, run.id, after))))
 }
 
 /// Cancel a run. An admin may cancel another's.

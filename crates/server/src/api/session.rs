@@ -16,6 +16,7 @@ use crate::{
         audit::{Action, Deed},
         failure::{Code, Failure},
         people::{self, Attempt, Place, Room, Session, TokenKind},
+        rates::TokenHash,
         time,
     },
     store::runs::After,
@@ -25,7 +26,7 @@ use axum::{
     extract::State,
     http::{HeaderName, HeaderValue, StatusCode, header},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -103,6 +104,7 @@ async fn create(
         signed_in
     };
     let (user, session, secret) = app.audit.record(deed, signed_in, |(_, session, _)| Some(session.id.clone())).await?;
+    app.rates.was_good(TokenHash::of(secret.expose_secret()));
     let me = Me::from(session.principal(&user));
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie::set(&app.hosts, &secret))], Json(me)))
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::domain::{
     audit::{Action, Deed},
     people::{self, PeopleError, Place, Room},
+    rates::TokenHash,
     time,
 };
 use axum::{
@@ -20,7 +21,7 @@ use axum::{
     extract::State,
     http::{HeaderName, HeaderValue, StatusCode, header},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -85,6 +86,7 @@ async fn create(
         Ok::<_, PeopleError>((user, session, secret))
     };
     let (user, session, secret) = app.audit.record(deed, made, |(user, _, _)| Some(user.id.clone())).await?;
+    app.rates.was_good(TokenHash::of(secret.expose_secret()));
     let me = Me::from(session.principal(&user));
     Ok((StatusCode::CREATED, [(header::SET_COOKIE, cookie::set(&app.hosts, &secret))], Json(me)))
 }

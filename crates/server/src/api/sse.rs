@@ -4,6 +4,7 @@ use super::{
     App,
     extract::turned_away,
     follow::{self, Follow},
+    rate,
 };
 use crate::{domain::people::Principal, store::StoreError};
 use axum::{
@@ -22,14 +23,19 @@ pub const PING: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_millis(1000);
 
 /// A stream as a response. It is read as its reader takes it, and ends when what they have shown is no longer good.
-pub fn response<E: Into<BoxError> + 'static>(
+pub(super) fn response<E: Into<BoxError> + 'static>(
     app: &App,
     who: Principal,
+    open: rate::Stream,
     events: impl Stream<Item = Result<sse::Event, E>> + Send + 'static,
 ) -> Response {
     let head = stream::once(async { Ok(sse::Event::default().retry(RETRY)) });
     let lively = KeepAlive::new().interval(PING).text("ping");
-    let events = events.take_until(turned_away(app.clone(), who));
+    let over = turned_away(app.clone(), who);
+    let events = events.take_until(async move {
+        over.await;
+        drop(open);
+    });
     Sse::new(head.chain(events)).keep_alive(lively).into_response()
 }
 

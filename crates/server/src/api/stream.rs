@@ -14,12 +14,13 @@
 //! | 1000 | the run is over, and all of it was sent |
 //! | 1001 | the server stops: come back with `?after=` |
 //! | 1003 | the client sent bytes, and not text |
-//! | 1008 | the client sent something else than `{"type":"cancel"}`, its key lacks `runs:write`, or is over |
+//! | 1008 | the client sent something else than `{"type":"cancel"}`, or too often; its key lacks `runs:write`, or is over |
 //! | 1009 | the client sent a message that is too long, or none that can be read |
 //! | 1011 | the server has a fault: come back with `?after=` |
 
 use super::{
     App,
+    caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Path, Query, turned_away},
     follow::{self, Follow},
@@ -80,10 +81,12 @@ pub fn router() -> OpenApiRouter<App> {
         (status = 404, description = "No such run, or another person's", body = ErrorBody),
         (status = 422, description = "Bad `after`", body = ErrorBody),
         (status = 426, description = "Not the handshake of a WebSocket", body = ErrorBody),
+        (status = 429, description = "Too many streams are open, or too many requests", body = ErrorBody),
     )
 )]
 async fn stream(
     State(app): State<App>,
+    caller: Caller,
     auth: Auth,
     Path(id): Path<String>,
     Query(query): Query<EventsQuery>,
@@ -98,11 +101,12 @@ async fn stream(
             .hint("`GET /api/v1/runs/{id}/events` streams the same over plain HTTP.")
             .status(StatusCode::UPGRADE_REQUIRED)
     })?;
+    let open = app.streams.open(&who, caller.address)?;
     let upgrade = upgrade.max_message_size(HEARD_MAX).max_frame_size(HEARD_MAX).read_buffer_size(HEARD_MAX);
     // The task ends with the run, with its reader, or when the server stops: the hub lets every follower go.
     Ok(upgrade.on_upgrade(async move |socket| {
         serve(app, who, run, after, socket).await;
-        drop(place);
+        drop((place, open));
     }))
 }
 
@@ -174,6 +178,9 @@ async fn hear(app: &App, who: &Principal, run: &str, heard: &mut SplitStream<Web
                 }
                 if !who.may(Scope::RunsWrite) {
                     return Some((close_code::POLICY, "this key does not have the scope `runs:write`"));
+                }
+                if app.rates.known(&who.token_id, &who.user_id, true).is_err() {
+                    return Some((close_code::POLICY, "too many requests"));
                 }
                 // One that is over has nothing left to cancel, and its last event is on its way.
                 if let Err(error) = app.runs.cancel(run).await {

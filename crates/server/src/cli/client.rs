@@ -5,7 +5,8 @@ use crate::{
     api::{error::ErrorBody, health::Health},
     config::Env,
 };
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use backon::{ConstantBuilder, Retryable};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{fs, io, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
@@ -13,6 +14,11 @@ use url::Url;
 
 /// Where the server is when nothing says otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:4000";
+
+/// The longest that the command line waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often it then asks again.
+const TRIES: usize = 5;
 
 /// A server and a key for it.
 #[derive(Debug, Clone)]
@@ -40,6 +46,22 @@ pub fn saved_at(env: &Env) -> Result<PathBuf, CliError> {
     home.map(|home| home.join("polydev/client.toml")).ok_or_else(|| {
         CliError::usage("neither `HOME` nor `XDG_CONFIG_HOME` is set").hint("Set `POLYDEV_URL` and `POLYDEV_API_KEY`.")
     })
+}
+
+/// An answer that is an error.
+struct Refused {
+    /// How long to wait before the same is asked again, where that helps.
+    wait: Option<Duration>,
+    error: CliError,
+}
+
+/// How long the server asks to wait, because there were too many requests: not where a provider does, nor for long.
+fn too_often(response: &Response) -> Option<Duration> {
+    let headers = response.headers();
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    let wait = Duration::from_secs(seconds);
+    let is_ours = response.status() == StatusCode::TOO_MANY_REQUESTS && headers.contains_key("ratelimit");
+    (is_ours && wait <= WAIT_MAX).then_some(wait)
 }
 
 impl Client {
@@ -119,21 +141,38 @@ impl Client {
         self.http.request(method, url).bearer_auth(self.key.expose_secret())
     }
 
-    /// Sends a request; an answer that is an error becomes one here.
+    /// Sends a request; an answer that is an error becomes one here. One that was too many, and may be sent twice, is
+    /// sent again when the server says.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (http, request) = request.build_split();
+        let request = request.map_err(CliError::failed)?;
+        if !request.method().is_idempotent() || request.try_clone().is_none() {
+            return self.answer(http.execute(request).await).await.map_err(|refused| refused.error);
+        }
+        let send = || {
+            let request = request.try_clone().expect("it could be cloned before");
+            async { self.answer(http.execute(request).await).await }
+        };
+        let times = ConstantBuilder::default().with_max_times(TRIES);
+        let answer = send.retry(times).when(|refused| refused.wait.is_some()).adjust(|refused, _| refused.wait);
+        answer.await.map_err(|refused: Refused| refused.error)
+    }
+
+    async fn answer(&self, sent: Result<Response, reqwest::Error>) -> Result<Response, Refused> {
+        let response = sent.map_err(|error| Refused { wait: None, error: self.unreachable(&error) })?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let status = response.status();
+        let (status, wait) = (response.status(), too_often(&response));
         let body = response.bytes().await.unwrap_or_default();
-        match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => Err(body.error.into()),
+        let error = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => body.error.into(),
             Err(_) => {
                 let code = if status == StatusCode::UNAUTHORIZED { exit::BAD_KEY } else { exit::FAILED };
-                Err(CliError::new(code, format!("{} answered {status}", self.url)).hint("Is this a Polydev server?"))
+                CliError::new(code, format!("{} answered {status}", self.url)).hint("Is this a Polydev server?")
             }
-        }
+        };
+        Err(Refused { wait, error })
     }
 
     /// Sends a request and reads the JSON of its answer.

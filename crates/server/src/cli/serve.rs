@@ -8,11 +8,15 @@ use crate::{
     domain::{
         audit::Audit,
         people::{self, Limits},
+        rates::Rates,
         time, vault,
     },
 };
 use clap::Args;
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -44,16 +48,19 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     people::know_addresses(&parts.store, &sign_ins, time::now_ms()).await.map_err(CliError::from_chain)?;
     let setup = app::setup(&config, &parts.store, &public_url).await?;
     let audit = Audit::new(parts.store.clone());
+    let hosts = Arc::new(Hosts::new(&public_url, address).behind(config.server.trusted_proxies.clone()));
     let router = api::router(App {
         store: parts.store.clone(),
         vault: parts.vault.clone(),
         runs: parts.runs.clone(),
         started_at: time::now_ms(),
         outside: parts.outside,
-        hosts: Arc::new(Hosts::new(&public_url, address).behind(config.server.trusted_proxies.clone())),
+        hosts: hosts.clone(),
         audit: audit.clone(),
         setup: Arc::new(setup),
         sign_ins,
+        rates: Rates::new(&config.limits),
+        streams: api::rate::Streams::new(&config.limits),
         revoked: watch::Sender::new(()),
         under_way: api::idempotency::UnderWay::default(),
     });
@@ -77,9 +84,10 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     tracing::info!(%address, url = %public_url, data_dir = %config.server.data_dir.display(), "listening");
 
     let closing = CancellationToken::new();
-    let places = listener::places();
-    let server =
-        tokio::spawn(listener::serve(listener, router, places, listener::Patience::default(), closing.clone()));
+    let of_address = config.limits.address_connections;
+    let is_shared = Box::new(move |address: IpAddr| address.is_loopback() || hosts.is_proxy(address));
+    let room = listener::Room { places: listener::places(), of_address, is_shared };
+    let server = tokio::spawn(listener::serve(listener, router, room, listener::Patience::default(), closing.clone()));
     let signal = stopped().await;
     tracing::info!(signal, drain_s = config.server.drain.as_secs(), "stopping");
     // The API answers on while runs end, so that those who follow them see the end.

@@ -2,7 +2,7 @@
 
 use super::{
     Config, Driver, Egress, Env, Flags, Image, Kv, Log, LogFormat, LogLevel, Login, Pool, Problem, Problems, Provider,
-    Runs, Sandbox, Server, Store, Vault, settings::Settings,
+    RateLimits, Runs, Sandbox, Server, Store, Vault, settings::Settings,
 };
 use crate::{providers::PROVIDERS, vault::KeySource};
 use ipnet::IpNet;
@@ -28,6 +28,8 @@ const SYSTEM_DATA: &str = "/var/lib/polydev";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
 /// The most warm sandboxes of a kind: they are made one at a time, and each takes some MiB for nobody.
 const POOL_MAX: u64 = 64;
+/// The most that a limit may be said to be: beyond it none is meant, which is 0.
+const LIMIT_MAX: u32 = 1_000_000;
 const DAY_S: u64 = 24 * 60 * 60;
 
 impl Config {
@@ -62,6 +64,7 @@ impl Config {
             egress: egress(&mut from),
             login: Login { ttl: seconds(&mut from, "login.ttl_s", 600, 30..=3600) },
             runs: runs(&mut from),
+            limits: limits_of_requests(&mut from),
             providers: providers(&mut from),
             server,
         };
@@ -288,6 +291,23 @@ fn runs(from: &mut Settings) -> Runs {
         max_concurrent: from.number("runs.max_concurrent", cores * 4, 1..=100_000),
         max_queued: from.number("runs.max_queued", 1000, 0..=1_000_000),
         keep_days: from.number("runs.keep_days", 30, 0..=36_500),
+    }
+}
+
+fn limits_of_requests(from: &mut Settings) -> RateLimits {
+    let mut limit = |name: &str, default: u32| {
+        let number = from.number(&format!("limits.{name}"), default.into(), 0..=LIMIT_MAX.into());
+        u32::try_from(number).unwrap_or(LIMIT_MAX)
+    };
+    RateLimits {
+        key_per_s: limit("key_per_s", 50),
+        person_per_s: limit("person_per_s", 100),
+        changes_per_s: limit("changes_per_s", 10),
+        address_per_s: limit("address_per_s", 20),
+        refused_per_min: limit("refused_per_min", 10),
+        person_streams: limit("person_streams", 64),
+        address_streams: limit("address_streams", 512),
+        address_connections: limit("address_connections", 256),
     }
 }
 

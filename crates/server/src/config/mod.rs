@@ -91,6 +91,8 @@ pub struct Config {
     pub login: Login,
     /// `[runs]`
     pub runs: Runs,
+    /// `[limits]`
+    pub limits: RateLimits,
     /// `[providers.<name>]`, those that the configuration names.
     pub providers: BTreeMap<String, Provider>,
 }
@@ -289,6 +291,27 @@ pub struct Runs {
     pub max_queued: u64,
     /// After how many days an ended run is forgotten; 0 is never.
     pub keep_days: u64,
+}
+
+/// `[limits]`: how much may be asked; 0 is as much as one likes. An address of IPv6 is the first 64 bits of it.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimits {
+    /// Requests with one key or session, a second.
+    pub key_per_s: u32,
+    /// Requests of one person, with all their keys and sessions, a second.
+    pub person_per_s: u32,
+    /// Those among them that change something, a second; and those of an address that shows no good key.
+    pub changes_per_s: u32,
+    /// Requests of one address that show no good key or session, a second.
+    pub address_per_s: u32,
+    /// Wrong keys and sessions of one address, a minute.
+    pub refused_per_min: u32,
+    /// Streams that one person has open.
+    pub person_streams: u32,
+    /// Streams that one address has open.
+    pub address_streams: u32,
+    /// Connections that one address has open, but for this machine and the proxies that are believed.
+    pub address_connections: u32,
 }
 
 /// `[providers.<name>]`

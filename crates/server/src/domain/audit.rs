@@ -59,6 +59,8 @@ pub enum Action {
     FindingAppeared,
     /// That is no longer so.
     FindingGone,
+    /// Somebody began to be refused: they ask too much.
+    Limited,
 }
 
 impl Action {
@@ -86,6 +88,7 @@ impl Action {
             Self::SandboxDelete => "sandbox.delete",
             Self::FindingAppeared => "finding.appeared",
             Self::FindingGone => "finding.gone",
+            Self::Limited => "requests.limit",
         }
     }
 }

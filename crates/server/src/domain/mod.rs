@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod lease;
 pub mod login;
 pub mod people;
+pub mod rates;
 pub mod redact;
 pub mod rotation;
 pub mod run;

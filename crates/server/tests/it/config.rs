@@ -68,6 +68,10 @@ fn nothing_said_means_the_defaults() {
     assert_eq!((runs.timeout, runs.stall), (Duration::from_secs(1800), Duration::from_secs(300)));
     assert_eq!(runs.max_concurrent % 4, 0);
     assert_eq!((runs.max_queued, runs.keep_days), (1000, 30));
+    let limits = config.limits;
+    assert_eq!((limits.key_per_s, limits.person_per_s, limits.changes_per_s, limits.address_per_s), (50, 100, 10, 20));
+    assert_eq!((limits.refused_per_min, limits.address_connections), (10, 256));
+    assert_eq!((limits.person_streams, limits.address_streams), (64, 512));
 }
 
 const EVERYTHING: &str = r#"
@@ -122,6 +126,15 @@ stall_s = 30
 max_concurrent = 2
 max_queued = 0
 keep_days = 1
+[limits]
+key_per_s = 1
+person_per_s = 2
+changes_per_s = 3
+address_per_s = 4
+refused_per_min = 5
+person_streams = 6
+address_streams = 7
+address_connections = 0
 [providers.claude]
 login = "off"
 "#;
@@ -144,7 +157,7 @@ fn every_key_can_be_said_by_a_variable() {
             }
         }
     }
-    assert_eq!(vars.len(), 38);
+    assert_eq!(vars.len(), 46);
     let vars: Vec<_> = vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     check_everything(&Home::new("").load(&vars).unwrap());
 }
@@ -176,6 +189,10 @@ fn check_everything(config: &Config) {
     assert_eq!(config.login.ttl, Duration::from_secs(900));
     assert_eq!((config.runs.timeout, config.runs.stall), (Duration::from_secs(60), Duration::from_secs(30)));
     assert_eq!((config.runs.max_concurrent, config.runs.max_queued, config.runs.keep_days), (2, 0, 1));
+    let limits = config.limits;
+    assert_eq!((limits.key_per_s, limits.person_per_s, limits.changes_per_s, limits.address_per_s), (1, 2, 3, 4));
+    assert_eq!((limits.refused_per_min, limits.address_connections), (5, 0));
+    assert_eq!((limits.person_streams, limits.address_streams), (6, 7));
     assert!(!config.login_enabled("claude") && config.login_enabled("codex"));
     assert!(!format!("{config:?}").contains("secret@"), "{config:?}");
 }

@@ -16,6 +16,7 @@
 //! bounded size, and begins anew with the server, which then knows the addresses that sessions are used from.
 
 use super::PeopleError;
+use crate::domain::rates::net;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
@@ -211,14 +212,6 @@ fn of_mut(counts: &mut HashMap<Of, Count>, of: Of, now: i64) -> &mut Count {
     let count = counts.entry(of).or_default();
     *count = count.at(now);
     count
-}
-
-/// An address as it is counted: whoever has one of IPv6 has the 2^64 beside it too.
-fn net(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ fn body(method: &Method, path: &str) -> Value {
 }
 
 /// Every endpoint of the document: method, path with something in it, and whether it is open.
-fn endpoints() -> Vec<(Method, String, bool)> {
+pub(super) fn endpoints() -> Vec<(Method, String, bool)> {
     let document = serde_json::to_value(polydev_server::api::document()).unwrap();
     let mut endpoints = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {

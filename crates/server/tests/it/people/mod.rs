@@ -7,6 +7,7 @@ mod limits;
 mod origin;
 mod proxies;
 mod races;
+mod rates;
 mod rows;
 mod secrets;
 mod story;

@@ -33,6 +33,18 @@ pub(crate) fn images() -> PathBuf {
 /// No warm sandboxes, for a test that looks at every sandbox there is.
 pub(crate) const NO_POOL: &str = "[pool]\ncli = 0\n";
 
+/// A test asks as much as it likes, unless it looks at the limits.
+const NO_LIMITS: [(&str, &str); 8] = [
+    ("POLYDEV__LIMITS__KEY_PER_S", "0"),
+    ("POLYDEV__LIMITS__PERSON_PER_S", "0"),
+    ("POLYDEV__LIMITS__CHANGES_PER_S", "0"),
+    ("POLYDEV__LIMITS__ADDRESS_PER_S", "0"),
+    ("POLYDEV__LIMITS__REFUSED_PER_MIN", "0"),
+    ("POLYDEV__LIMITS__PERSON_STREAMS", "0"),
+    ("POLYDEV__LIMITS__ADDRESS_STREAMS", "0"),
+    ("POLYDEV__LIMITS__ADDRESS_CONNECTIONS", "0"),
+];
+
 /// A running server.
 pub(crate) struct Server {
     dir: TempDir,
@@ -154,6 +166,7 @@ impl Server {
             .env("HOME", self.dir.path())
             .env("POLYDEV_CONFIG", self.dir.path().join("polydev.toml"))
             .env("POLYDEV_URL", &self.url);
+        command.envs(NO_LIMITS);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(images) = &self.images {
             command.env("POLYDEV__IMAGE__DIR", images);
