@@ -216,6 +216,7 @@ impl Making {
             able: cgroups.able(),
             image_device,
             open_files: runtime::open_files(),
+            thermal: runtime::thermal(),
             cpu_shares: background.as_ref().map(|_| BACKGROUND_SHARES),
         };
         runtime::write_bundle(&folder, &spec::container(folder.id(), &spec, &parts))?;

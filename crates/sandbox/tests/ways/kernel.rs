@@ -4,7 +4,7 @@ use crate::{
     Family,
     edit::Edit,
     files::server_folder,
-    house::{House, Inside, SETUID_PROBE, Try, at, eventually},
+    house::{House, Inside, SETUID_PROBE, Said, Try, at, eventually},
     rules::*,
     sys::file_handle,
 };
@@ -34,6 +34,40 @@ fn device_of(file: &Path) -> (String, String) {
     let numbers = fs::read_to_string(device.path().join("dev")).unwrap();
     let (major, minor) = numbers.trim().split_once(':').unwrap();
     (major.to_owned(), minor.to_owned())
+}
+
+/// What Docker, containerd and Podman hide of a host.
+const HIDDEN: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/dev/block",
+    "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+];
+
+/// Every device that a program may need.
+const DEVICES: &str = "console core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
+
+/// Of what is hidden, nothing is there that the host has; and no device but the usual.
+async fn what_is_hidden(inside: &Inside) {
+    for path in HIDDEN.iter().filter(|path| Path::new(path).exists()) {
+        let how = if Path::new(path).is_dir() { "list" } else { "read" };
+        assert_eq!(inside.probe(&[how, path]).await.to_string(), "refused read empty", "{path}");
+    }
+    let Said::Got(devices) = inside.probe(&["list", "/dev"]).await else { panic!("no devices at all") };
+    let unusual: Vec<&str> =
+        devices.split(' ').filter(|name| !DEVICES.split(' ').any(|usual| usual == *name)).collect();
+    assert!(unusual.is_empty(), "{unusual:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,5 +214,6 @@ async fn mounts_groups_and_devices() {
         _ => {}
     };
     house.prove_and(Family::Kernel, tries, look).await;
+    what_is_hidden(&first).await;
     first.end().await;
 }

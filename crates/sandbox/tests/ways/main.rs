@@ -133,6 +133,7 @@ pub(crate) const WAYS: &[Way] = &[
     way(Family::Surface, "perf", &["seccomp", "no CAP_PERFMON", "users of its own"]),
     way(Family::Surface, "userfaultfd", &["seccomp"]),
     way(Family::Surface, "what the kernel says of the host", &["seccomp", "no CAP_SYSLOG", "users of its own"]),
+    way(Family::Surface, "the kernel's word of devices", &["seccomp"]),
     way(Family::Surface, "sockets of other families", &["seccomp"]),
     #[cfg(target_arch = "x86_64")]
     way(Family::Surface, "system calls of 32 bits", &["seccomp"]),

@@ -31,6 +31,8 @@ async fn parts_of_the_kernel() {
         row("perf", &["perf"], &root, "a descriptor", absent("perf_event_open")),
         row("userfaultfd", &["userfaultfd"], &unfiltered, "a descriptor", absent("userfaultfd")),
         row("what the kernel says of the host", &["kernel-log"], &root, "some", absent("syslog")),
+        // AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT.
+        row("the kernel's word of devices", &["socket", "16", "3", "15"], &unfiltered, "a socket", absent("socket")),
         row("sockets of other families", &["socket", &family, "2", "0"], &root, "a socket", absent("socket")),
     ];
     if cfg!(target_arch = "x86_64") {

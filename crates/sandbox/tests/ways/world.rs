@@ -153,6 +153,9 @@ impl Places {
 /// The widest that can be allowed.
 pub(crate) const WIDEST: &[&str] = &["*", "0.0.0.0/0", "::/0"];
 
+/// Very little.
+pub(crate) const FEW: &[&str] = &["other.example.com"];
+
 /// Addresses that are no sandbox's to reach.
 const NEAR: &[&str] = &[
     "127.0.0.1",
@@ -224,9 +227,10 @@ async fn open_proxy(network: &FakeNetwork, mut program: Stream) -> io::Result<()
 }
 
 /// What a sandbox's proxy leads to, for as long as it lives.
+#[expect(dead_code, reason = "what is in it works by being there")]
 pub(crate) enum WayOut {
     Gateway(Attached),
-    Open(#[expect(dead_code, reason = "its tasks end with it")] JoinSet<()>),
+    Open(JoinSet<()>),
 }
 
 /// Gives a sandbox its way out, to the names and networks of `allow`.

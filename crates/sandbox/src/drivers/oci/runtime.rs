@@ -90,6 +90,13 @@ pub(super) fn open_files() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
+/// Where this host tells how hot its processors were: from the load of others, a neighbour learns what they do.
+pub(super) fn thermal() -> Vec<String> {
+    let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let folders = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|folder| folder.is_dir());
+    folders.filter_map(|folder| Some(folder.to_str()?.to_owned())).collect()
+}
+
 /// Writes a bundle's `config.json`.
 pub(super) fn write_bundle(folder: &Folder, config: &serde_json::Value) -> Result<(), DriverError> {
     std::fs::write(folder.join("config.json"), config.to_string()).map_err(|error| step("writing the bundle", error))

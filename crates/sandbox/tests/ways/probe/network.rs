@@ -27,7 +27,7 @@ pub(crate) fn try_one(args: &[&str]) -> Option<Tried> {
         ["udp", to] => udp(to),
         ["abstract", name] => unix(UnixAddr::from_abstract_name(name)),
         ["unix", path] => unix(UnixAddr::from_pathname(path)),
-        ["raw", family, kind, protocol] => raw(number(family)?, number(kind)?, number(protocol)?),
+        ["raw", family, kind, protocol, word] => raw(number(family)?, number(kind)?, number(protocol)?, word),
         ["socket", family, kind, protocol] => {
             open_socket(number(family)?, number(kind)?, number(protocol)?).map(|_| "a socket".to_owned())
         }
@@ -99,8 +99,8 @@ fn open_socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Refused
     sys::open(libc::SYS_socket, [Int(family.into()), Int(kind.into()), Int(protocol.into())]).at("socket")
 }
 
-/// Listens to what others send, until one of them sends a canary.
-fn raw(family: i32, kind: i32, protocol: i32) -> Tried {
+/// Listens to what others send, until one of them sends this word.
+fn raw(family: i32, kind: i32, protocol: i32, word: &str) -> Tried {
     let socket = open_socket(family, kind, protocol)?;
     rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(WITHIN))
         .map_err(io::Error::from)
@@ -110,9 +110,8 @@ fn raw(family: i32, kind: i32, protocol: i32) -> Tried {
         let (read, _) = rustix::net::recv(&socket, &mut bytes, rustix::net::RecvFlags::empty())
             .map_err(io::Error::from)
             .at("receive")?;
-        let heard = text(&bytes[..read]);
-        if let Some(at) = heard.find("canary") {
-            return Ok(heard[at..].to_owned());
+        if text(&bytes[..read]).contains(word) {
+            return Ok(word.to_owned());
         }
     }
 }
