@@ -39,7 +39,7 @@ fn text(path: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_the_host() {
-    let Some(house) = House::new().await else { return };
+    let Some(house) = House::one().await else { return };
     let (canary, server) = (house.canary.clone(), server_folder(&house));
     let neighbour = house.sandbox(&[]).await;
     neighbour.guest.write_file("/workspace/secret", 0o600, canary.as_bytes()).await.unwrap();
@@ -98,7 +98,7 @@ async fn read_by_agent(inside: &Inside, path: &str) -> Said {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_the_host_reads() {
-    let Some(house) = House::new().await else { return };
+    let Some(house) = House::one().await else { return };
     let canary = house.canary.clone();
     let database = text(&server_folder(&house).join("polydev.db"));
     let inside = house.sandbox(&[]).await;

@@ -89,16 +89,24 @@ pub(crate) fn at(step: &str, why: i32) -> String {
 }
 
 impl House {
-    /// None where containers cannot be made. A machine with a runtime and root has no excuse.
-    pub(crate) async fn new() -> Option<Self> {
-        let Some(runtime) = cmd::find("crun").or_else(|| cmd::find("runc")) else {
-            println!("skipped: neither `crun` nor `runc` is installed");
-            return None;
-        };
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: containers need root");
-            return None;
+    /// One for each runtime of this machine.
+    pub(crate) async fn all() -> Vec<Self> {
+        let mut houses = Vec::new();
+        for runtime in runtimes() {
+            houses.push(Self::new(runtime).await);
         }
+        houses
+    }
+
+    /// One, for what does not depend on the runtime.
+    pub(crate) async fn one() -> Option<Self> {
+        match runtimes().into_iter().next() {
+            Some(runtime) => Some(Self::new(runtime).await),
+            None => None,
+        }
+    }
+
+    async fn new(runtime: PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Who takes a rule away may be nobody of the host, and comes by here.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -112,7 +120,7 @@ impl House {
         let house = Self { dir, image, runtime, canary, ca };
         let probed = house.driver(&[]).probe().await;
         assert!(probed.available, "{probed:?}");
-        Some(house)
+        house
     }
 
     /// The driver as it is, or over a runtime that takes rules away.
@@ -261,6 +269,18 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// What makes containers here. A machine with a runtime and root has no excuse.
+fn runtimes() -> Vec<PathBuf> {
+    let installed: Vec<PathBuf> = ["crun", "runc"].into_iter().filter_map(cmd::find).collect();
+    if installed.is_empty() {
+        println!("skipped: neither `crun` nor `runc` is installed");
+    } else if !rustix::process::geteuid().is_root() {
+        println!("skipped: containers need root");
+        return Vec::new();
+    }
+    installed
 }
 
 /// A number that nobody else in this process has.

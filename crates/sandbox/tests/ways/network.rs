@@ -75,7 +75,12 @@ async fn abstract_singer(canary: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn past_the_gateway() {
-    let Some(house) = House::new().await else { return };
+    for house in House::all().await {
+        of(house).await;
+    }
+}
+
+async fn of(house: House) {
     let canary = house.canary.as_str();
     let loopback = singer([127, 0, 0, 1], canary).await;
     let loopback6 = match TcpListener::bind("[::1]:0").await {

@@ -12,11 +12,14 @@ pub(crate) fn shares(kind: &str) -> Edit {
     Edit::Without("/linux/namespaces".into(), json!({ "type": kind }))
 }
 
-/// In the host's network. The agent takes any port there, as its own may be another's, and nothing is set that is the
-/// host's.
+/// In the host's network. The agent takes any port there, as its own may be another's; and `/sys`, which shows the
+/// network's devices, can be mounted by those alone whose network it is.
 pub(crate) fn shares_network() -> Vec<Edit> {
-    let any_port = Edit::Set("/process/args".into(), json!([AGENT, "--proxy", "127.0.0.1:0"]));
-    vec![shares("network"), Edit::Drop("/linux/sysctl".into()), any_port]
+    vec![
+        shares("network"),
+        Edit::Without("/mounts".into(), json!({ "destination": "/sys" })),
+        Edit::Set("/process/args".into(), json!([AGENT, "--proxy", "127.0.0.1:0"])),
+    ]
 }
 
 /// In the network of the sandbox of this first process.

@@ -30,6 +30,7 @@ mod socket;
 mod status;
 mod terminal;
 mod unread;
+mod ways;
 
 use crate::support::server::{Server, text};
 use futures_util::StreamExt;
