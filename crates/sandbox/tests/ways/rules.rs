@@ -18,6 +18,8 @@ pub(crate) fn shares_network() -> Vec<Edit> {
     vec![
         shares("network"),
         Edit::Without("/mounts".into(), json!({ "destination": "/sys" })),
+        // They would be the host's.
+        Edit::Drop("/linux/sysctl".into()),
         Edit::Set("/process/args".into(), json!([AGENT, "--proxy", "127.0.0.1:0"])),
     ]
 }

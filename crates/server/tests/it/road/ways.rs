@@ -56,7 +56,7 @@ fn without_a_network_of_its_own(dir: &Path, runtime: &Path) -> String {
 previous=
 for arg; do
     if [ "$previous" = --bundle ]; then
-        sed -i -e 's/{{"type":"network"}},//' \
+        sed -i -e 's/{{"type":"network"}},//' -e 's/"sysctl":{{[^}}]*}},//' \
             -e 's#"args":\["/.polydev/agent"\]#"args":["/.polydev/agent","--proxy","127.0.0.1:0"]#' "$arg/config.json"
     fi
     previous=$arg
