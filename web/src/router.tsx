@@ -7,9 +7,11 @@ import {
   Outlet,
   redirect,
 } from "@tanstack/react-router";
+import type { RunStatus } from "./api/client";
 import { Problem } from "./api/problem";
 import { queries } from "./api/queries";
 import { Shell } from "./components/shell";
+import { STATUSES } from "./lib/standing";
 import { Fault } from "./routes/fault";
 import { NotFound } from "./routes/not-found";
 
@@ -17,6 +19,9 @@ import { NotFound } from "./routes/not-found";
 const ownPath = (value: unknown) => (typeof value === "string" && /^\/(?![/\\])/.test(value) ? value : undefined);
 
 const text = (value: unknown) => (typeof value === "string" ? value : undefined);
+
+const RUN_VIEWS = ["answer", "events", "console"] as const;
+type RunView = (typeof RUN_VIEWS)[number];
 
 const root = createRootRouteWithContext<{ queryClient: QueryClient }>()({ component: Outlet });
 
@@ -79,12 +84,17 @@ const playground = createRoute({
 const runs = createRoute({
   getParentRoute: () => inside,
   path: "/runs",
+  validateSearch: (search): { status?: RunStatus; provider?: string } => ({
+    status: STATUSES.find((status) => status === search.status),
+    provider: text(search.provider),
+  }),
   component: lazyRouteComponent(() => import("./routes/runs"), "Runs"),
 });
 
 const run = createRoute({
   getParentRoute: () => inside,
   path: "/runs/$id",
+  validateSearch: (search): { view?: RunView } => ({ view: RUN_VIEWS.find((view) => view === search.view) }),
   component: lazyRouteComponent(() => import("./routes/run"), "RunPage"),
 });
 

@@ -28,10 +28,50 @@ export const queries = {
       getNextPageParam: (page) => page.next_cursor ?? null,
     }),
 
+  /** The models of a connection, as its provider tells. */
+  models: (provider: string) =>
+    queryOptions({
+      queryKey: ["models", provider],
+      queryFn: async ({ signal }) =>
+        (await take(api.GET("/api/v1/providers/{provider}/models", { signal, params: { path: { provider } } }))).items,
+      retry: false,
+      staleTime: 10 * 60_000,
+    }),
+
   run: (id: string) =>
     queryOptions({
       queryKey: ["run", id],
       queryFn: ({ signal }) => take(api.GET("/api/v1/runs/{id}", { signal, params: { path: { id } } })),
+    }),
+};
+
+/** What belongs to one run. */
+export const runQueries = {
+  files: (id: string) =>
+    infiniteQueryOptions({
+      queryKey: ["run", id, "files"],
+      initialPageParam: null as string | null,
+      queryFn: ({ signal, pageParam }) =>
+        take(
+          api.GET("/api/v1/runs/{id}/files", {
+            signal,
+            params: { path: { id }, query: { limit: 200, cursor: pageParam ?? undefined } },
+          }),
+        ),
+      getNextPageParam: (page) => page.next_cursor ?? null,
+    }),
+
+  network: (id: string) =>
+    queryOptions({
+      queryKey: ["run", id, "network"],
+      queryFn: ({ signal }) => take(api.GET("/api/v1/runs/{id}/network", { signal, params: { path: { id } } })),
+    }),
+
+  console: (run: string, sandbox: string) =>
+    queryOptions({
+      queryKey: ["run", run, "console", sandbox],
+      queryFn: ({ signal }) =>
+        take(api.GET("/api/v1/sandboxes/{id}/console", { signal, params: { path: { id: sandbox } }, parseAs: "text" })),
     }),
 };
 

@@ -12,7 +12,7 @@ const KINDS: Record<Kind, string> = {
 
 /** How everything looks that is pressed: a button, or a link that does what a button does. */
 export const pressed = (kind: Kind = "plain", more = "") =>
-  `inline-flex items-center justify-center gap-2 h-8 px-3 pointer-coarse:h-11 rounded-md border text-sm font-medium ` +
+  `inline-flex items-center justify-center gap-2 h-8 px-2.5 pointer-coarse:h-11 rounded-md border text-sm font-medium ` +
   `whitespace-nowrap no-underline transition-colors disabled:opacity-55 disabled:pointer-events-none ` +
   `aria-disabled:opacity-55 ${KINDS[kind]} ${more}`;
 

@@ -105,7 +105,7 @@ function Ways({ provider: { provider, methods, label } }: { provider: Provider }
       )}
       {methods.includes("import") && (
         <Link to="/connect/$provider" params={{ provider }} hash="import" className={pressed("plain")}>
-          Import a login
+          Import
         </Link>
       )}
     </div>

@@ -7,13 +7,13 @@ import { Status } from "./status";
 import { type Column, Table } from "./table";
 import { Time } from "./time";
 
-const FIGURES = "figures text-ink-soft whitespace-nowrap sm:text-right sm:w-0";
+const FIGURES = "figures whitespace-nowrap sm:text-right sm:w-0";
 
 const COLUMNS: Column<Run>[] = [
   {
     head: "Prompt",
     whole: true,
-    className: "max-w-0",
+    className: "max-w-full sm:max-w-0",
     cell: (run) => (
       <Link
         to="/runs/$id"
@@ -35,31 +35,41 @@ const COLUMNS: Column<Run>[] = [
   },
   {
     head: "Provider",
+    soft: true,
     plain: true,
-    className: "text-ink-soft whitespace-nowrap sm:w-0",
+    className: "whitespace-nowrap sm:w-0",
     cell: (run) => run.provider,
   },
   {
     head: "Model",
+    soft: true,
     plain: true,
-    className: "hidden text-ink-soft whitespace-nowrap sm:w-0 lg:table-cell",
+    className: "hidden whitespace-nowrap sm:w-0 lg:table-cell",
     cell: (run) => run.model ?? "default",
   },
   {
     head: "Tokens",
+    soft: true,
     className: FIGURES,
     cell: (run) => (run.usage ? count(run.usage.input_tokens + run.usage.output_tokens) : "–"),
   },
   {
     head: "Cost",
+    soft: true,
     className: FIGURES,
     cell: (run) => (run.usage?.cost_usd == null ? "–" : dollars(run.usage.cost_usd)),
   },
-  { head: "Took", className: FIGURES, cell: (run) => (run.duration_ms == null ? "–" : duration(run.duration_ms)) },
+  {
+    head: "Took",
+    soft: true,
+    className: FIGURES,
+    cell: (run) => (run.duration_ms == null ? "–" : duration(run.duration_ms)),
+  },
   {
     head: "When",
+    soft: true,
     plain: true,
-    className: `${FIGURES} sm:pr-0`,
+    className: FIGURES,
     cell: (run) => <Time at={run.created_at} />,
   },
 ];

@@ -8,6 +8,8 @@ export type Column<T> = {
   whole?: boolean;
   /** It says by itself what it is: a narrow window shows it without its head. */
   plain?: boolean;
+  /** It is beside the point: not in the strongest ink. */
+  soft?: boolean;
   className?: string;
 };
 
@@ -31,7 +33,7 @@ export function Table<T>({ title, columns, rows, id }: Props<T>) {
               key={head}
               role="columnheader"
               scope="col"
-              className={`py-2 pr-4 text-xs font-medium text-ink-faint ${className ?? ""}`}
+              className={`py-2 pr-4 text-xs font-medium text-ink-faint last:pr-0 ${className ?? ""}`}
             >
               {head}
             </th>
@@ -45,11 +47,11 @@ export function Table<T>({ title, columns, rows, id }: Props<T>) {
             role="row"
             className="relative flex flex-wrap items-center gap-x-4 gap-y-1 border-b py-3 sm:table-row sm:py-0"
           >
-            {columns.map(({ head, cell, whole, plain, className }) => (
+            {columns.map(({ head, cell, whole, plain, soft, className }) => (
               <td
                 key={head}
                 role="cell"
-                className={`align-middle sm:h-11 sm:py-1.5 sm:pr-4 ${whole ? "order-first w-full sm:w-auto" : ""} ${className ?? ""}`}
+                className={`align-middle sm:h-11 sm:py-1.5 sm:pr-4 sm:last:pr-0 ${whole ? "order-first w-full sm:w-auto" : ""} ${soft ? "text-ink-soft" : ""} ${className ?? ""}`}
               >
                 {!whole && !plain && (
                   <span aria-hidden="true" className="mr-1 text-xs text-ink-faint sm:hidden">

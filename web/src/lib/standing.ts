@@ -1,6 +1,9 @@
 import type { Connection, RunStatus } from "../api/client";
 import type { Standing } from "../components/status";
 
+/** Where a run can stand, in the order in which it does. */
+export const STATUSES: RunStatus[] = ["queued", "running", "completed", "failed", "cancelled"];
+
 /** How a connection stands, in a word. */
 export function ofConnection(connection: Connection | undefined): { is: Standing; word: string } {
   if (!connection) return { is: "idle", word: "Not connected" };

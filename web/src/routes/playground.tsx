@@ -1,10 +1,95 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useRef } from "react";
+import type { Provider, Run } from "../api/client";
+import { queries } from "../api/queries";
+import { freshKey, type Sent, useSend } from "../api/send";
+import { Asked } from "../components/asked";
+import { Empty } from "../components/empty";
 import { Page } from "../components/page";
+import { Answer } from "../components/playground/answer";
+import { Composer } from "../components/playground/composer";
+import { ProblemNote } from "../components/problem-note";
 
-/** To come. */
+/** A prompt on one side, its answer on the other. */
 export function Playground() {
+  const providers = useQuery(queries.providers());
   return (
-    <Page title="Playground" width="text">
-      <p className="text-ink-soft">This page is to come.</p>
+    <Page title="Playground">
+      <Asked query={providers} title="The providers cannot be shown">
+        {(all) => {
+          const connected = all.filter((provider) => provider.connected);
+          return connected.length > 0 ? <Bench providers={connected} /> : <NobodyToAsk all={all} />;
+        }}
+      </Asked>
     </Page>
+  );
+}
+
+function Bench({ providers }: { providers: Provider[] }) {
+  const { provider: name, run } = useSearch({ from: "/inside/playground" });
+  const navigate = useNavigate({ from: "/playground" });
+  const place = useRef<HTMLElement>(null);
+  const provider = providers.find(({ provider }) => provider === name) ?? (providers[0] as Provider);
+  // What was sent, for as long as the page is there: the server does not give back files.
+  const sent = useRef(new Map<string, Sent>());
+  const send = useSend((made, asked) => {
+    sent.current.set(made.id, asked);
+    void navigate({ search: { provider: made.provider, run: made.id }, resetScroll: false });
+    place.current?.scrollIntoView({ block: "nearest" });
+  });
+  const resend = ({ id, provider, prompt, model }: Run) => {
+    const before = sent.current.get(id);
+    send.mutate({
+      ...(before ?? { provider, prompt: prompt ?? "", ...(model && { model }), files: [] }),
+      key: freshKey(),
+    });
+  };
+  return (
+    <div className="grid gap-x-10 gap-y-8 lg:grid-cols-[minmax(0,24rem)_minmax(0,1fr)] xl:grid-cols-[minmax(0,34rem)_minmax(0,1fr)]">
+      <div className="lg:sticky lg:top-8 lg:max-h-[calc(100dvh-4rem)] lg:self-start lg:overflow-y-auto lg:p-1 lg:-m-1">
+        <Composer
+          providers={providers}
+          provider={provider}
+          onProvider={(provider) => void navigate({ search: { provider, run }, replace: true, resetScroll: false })}
+          busy={send.isPending}
+          onSend={send.mutate}
+        />
+      </div>
+      <section ref={place} aria-label="The answer" className="min-w-0 scroll-mt-4 lg:border-l lg:pl-10">
+        {send.isError && <ProblemNote problem={send.error} title="It was not sent" className="mb-6" />}
+        {run ? (
+          <Answer key={run} id={run} onResend={resend} resending={send.isPending} />
+        ) : (
+          <Empty title="The answer comes here">
+            <p>
+              Word by word as the provider's tool says it, with what it does on the way. It goes on when you leave this
+              page, and stands among your runs.
+            </p>
+          </Empty>
+        )}
+      </section>
+    </div>
+  );
+}
+
+function NobodyToAsk({ all }: { all: Provider[] }) {
+  return (
+    <Empty title="There is nobody to ask yet">
+      <p>Connect an account of yours first:</p>
+      <ul className="mt-2 space-y-1">
+        {all.map(({ provider, label }) => (
+          <li key={provider}>
+            <Link
+              to="/connect/$provider"
+              params={{ provider }}
+              className="font-medium text-accent underline underline-offset-4"
+            >
+              {label}
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </Empty>
   );
 }

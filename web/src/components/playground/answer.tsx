@@ -1,0 +1,72 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import type { Run } from "../../api/client";
+import { useRunEvents } from "../../api/follow";
+import { queries } from "../../api/queries";
+import { isOver } from "../../lib/fold";
+import { useSpoken } from "../../lib/spoken";
+import { ofRun } from "../../lib/standing";
+import { Figures } from "../answer/figures";
+import { Transcript } from "../answer/transcript";
+import { Loading } from "../asked";
+import { Button, pressed } from "../button";
+import { CopyButton } from "../copy";
+import { FailureNote } from "../failure-note";
+import { ProblemNote } from "../problem-note";
+import { RunStop } from "../run-stop";
+import { Status } from "../status";
+
+type Props = { id: string; onResend: (run: Run) => void; resending: boolean };
+
+/** The answer, as it comes. */
+export function Answer({ id, onResend, resending }: Props) {
+  const about = useQuery(queries.run(id));
+  const { run, lost, problem } = useRunEvents(id);
+  const over = isOver(run.status);
+  const { is, word } = ofRun(run.status, run.error?.code);
+  useSpoken(run.answer, over ? `${word}.` : null);
+  const resend = about.data && (
+    <Button icon="again" busy={resending} onClick={() => onResend(about.data)}>
+      Resend
+    </Button>
+  );
+  if (problem) {
+    return (
+      <ProblemNote problem={problem} title="The answer cannot be shown">
+        {resend}
+      </ProblemNote>
+    );
+  }
+  return (
+    <>
+      <div className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 border-b pb-3">
+        <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
+          <Status is={is}>{word}</Status>
+          <Figures run={run} />
+        </div>
+        <div className="flex flex-wrap items-center gap-2">
+          {!over && <RunStop id={id} />}
+          {over && run.answer !== "" && <CopyButton text={run.answer} />}
+          {over && run.status !== "failed" && resend}
+          <Link to="/runs/$id" params={{ id }} className={pressed("quiet")}>
+            Open the run
+          </Link>
+        </div>
+      </div>
+      {lost && (
+        <p role="status" className="mt-4 text-wary">
+          The connection is lost. The run goes on without this page, which takes it up again where it was.
+        </p>
+      )}
+      <div className="mt-4 space-y-4" aria-busy={!over}>
+        <Transcript run={run} over={over} />
+        {run.parts.length === 0 && !over && (
+          <Loading>{run.status === "queued" ? "It waits for its turn" : "Its tool is at work"}</Loading>
+        )}
+        {run.error && <FailureNote failure={run.error}>{resend}</FailureNote>}
+        {run.status === "cancelled" && <p className="text-ink-soft">It was stopped here.</p>}
+        {run.status === "completed" && run.answer === "" && <p className="text-ink-soft">It ended without a word.</p>}
+      </div>
+    </>
+  );
+}
