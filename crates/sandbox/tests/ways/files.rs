@@ -2,7 +2,6 @@
 
 use crate::{
     Family, assert_complete,
-    edit::Edit,
     house::{House, Inside, Said, Try, at, judge},
     rules::*,
 };
@@ -45,28 +44,28 @@ async fn of_the_host() {
     neighbour.guest.write_file("/workspace/secret", 0o600, canary.as_bytes()).await.unwrap();
     let (pid, folder) = (house.first_process(&neighbour), house.folder(&neighbour));
 
-    let root = [shares_users(), vec![is_root()]].concat();
-    let with = |folder: &Path| [root.clone(), vec![sees(folder, &text(folder), &["ro"])]].concat();
-    let row = |way, args: &[&str], without: &[Edit], leads: &str, shut| Try::new(way, args, without, leads, shut);
+    let hidden = |folder: &Path| [root_is_the_image(folder), own_users(), ordinary_user()];
+    let no_ptrace = no_capability("no CAP_SYS_PTRACE", &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
+    let row = |way, args: &[&str], rules: &[Rule], leads: &str, shut| Try::new(way, args, rules, leads, shut);
     let tries = vec![
         row(
             "the server's database",
             &["read", &text(&server.join("polydev.db"))],
-            &with(&server),
+            &hidden(&server),
             &canary,
             at("open", libc::ENOENT),
         ),
         row(
             "another sandbox's agent, by its socket",
             &["unix", &text(&folder.join("agent.sock"))],
-            &with(&folder),
+            &hidden(&folder),
             "the header is not of this contract",
             at("connect", libc::ENOENT),
         ),
         row(
             "another sandbox's files",
             &["read", &format!("/proc/{pid}/root/workspace/secret")],
-            &[vec![shares("pid")], root, has(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"])].concat(),
+            &[pid_namespace(), own_users(), no_ptrace],
             &canary,
             at("open", libc::ENOENT),
         ),

@@ -4,6 +4,7 @@ use crate::{
     Family, WAYS, assert_complete,
     common::{self, job},
     edit::Edit,
+    rules::Rule,
 };
 use polydev_sandbox::{
     Driver, DriverError, SandboxId, SandboxSpec, cmd,
@@ -33,6 +34,8 @@ pub(crate) struct House {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) image: PathBuf,
     runtime: PathBuf,
+    /// Whether each rule is tried alone too. One runtime is enough for that: what then holds is the kernel.
+    tries_alone: bool,
     /// What a way that is open leads to.
     pub(crate) canary: String,
     /// The certificates that every sandbox is given beside those of its image.
@@ -68,8 +71,10 @@ pub(crate) struct Try {
     /// Which program tries it, and what it is told to do.
     pub(crate) program: &'static str,
     pub(crate) args: Vec<String>,
-    /// What it takes to open it.
-    pub(crate) without: Vec<Edit>,
+    /// The rules that shut it.
+    pub(crate) rules: Vec<Rule>,
+    /// What is there beside them, when it is open: nothing of it opens the way, and without it the way is none.
+    pub(crate) scenery: Vec<Edit>,
     /// What is seen there, among other things, when it is open.
     pub(crate) leads: String,
     /// The step at which it ends, and why, when it is shut.
@@ -77,9 +82,21 @@ pub(crate) struct Try {
 }
 
 impl Try {
-    pub(crate) fn new(way: &'static str, args: &[&str], without: &[Edit], leads: &str, shut: String) -> Self {
+    pub(crate) fn new(way: &'static str, args: &[&str], rules: &[Rule], leads: &str, shut: String) -> Self {
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        Self { way, args, program: PROBE, without: without.to_vec(), leads: leads.to_owned(), shut }
+        let (rules, leads) = (rules.to_vec(), leads.to_owned());
+        Self { way, program: PROBE, args, rules, scenery: Vec::new(), leads, shut }
+    }
+
+    /// With something beside the rules.
+    pub(crate) fn with(self, scenery: impl Into<Vec<Edit>>) -> Self {
+        Self { scenery: scenery.into(), ..self }
+    }
+
+    /// All that changes where only this rule stays, if one does.
+    fn edits(&self, stays: Option<&Rule>) -> Vec<Edit> {
+        let gone = self.rules.iter().filter(|rule| Some(*rule) != stays);
+        self.scenery.iter().chain(gone.flat_map(|rule| &rule.edits)).cloned().collect()
     }
 }
 
@@ -93,7 +110,8 @@ impl House {
     pub(crate) async fn all() -> Vec<Self> {
         let mut houses = Vec::new();
         for runtime in runtimes() {
-            houses.push(Self::new(runtime).await);
+            let tries_alone = houses.is_empty();
+            houses.push(Self::new(runtime, tries_alone).await);
         }
         houses
     }
@@ -101,12 +119,12 @@ impl House {
     /// One, for what does not depend on the runtime.
     pub(crate) async fn one() -> Option<Self> {
         match runtimes().into_iter().next() {
-            Some(runtime) => Some(Self::new(runtime).await),
+            Some(runtime) => Some(Self::new(runtime, true).await),
             None => None,
         }
     }
 
-    async fn new(runtime: PathBuf) -> Self {
+    async fn new(runtime: PathBuf, tries_alone: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Who takes a rule away may be nobody of the host, and comes by here.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -117,7 +135,7 @@ impl House {
         let canary = format!("canary-{}-{}", std::process::id(), next());
         let ca = dir.path().join("ca.pem");
         fs::write(&ca, "-----BEGIN CERTIFICATE-----\nextra\n-----END CERTIFICATE-----\n").unwrap();
-        let house = Self { dir, image, runtime, canary, ca };
+        let house = Self { dir, image, runtime, tries_alone, canary, ca };
         let probed = house.driver(&[]).probe().await;
         assert!(probed.available, "{probed:?}");
         house
@@ -180,8 +198,8 @@ impl House {
         fs::read_to_string(self.folder(inside).join("pid")).unwrap().trim().parse().unwrap()
     }
 
-    /// Tries ways that the whole of a family's table names, each open and then shut. Those that need the same
-    /// rules away share a sandbox.
+    /// Tries all ways of a family: open, without every rule; shut, by each of its rules alone; and shut as the product
+    /// has it.
     pub(crate) async fn prove(&self, family: Family, tries: Vec<Try>) {
         self.prove_and(family, tries, async |_, _, _| {}).await;
     }
@@ -189,36 +207,76 @@ impl House {
     /// The same, and has `look` see what an open way has done on the host.
     pub(crate) async fn prove_and(&self, family: Family, tries: Vec<Try>, look: impl AsyncFn(&str, &Inside, &str)) {
         let mut wrong = Vec::new();
-        let strong = self.sandbox(&[]).await;
-        let mut weak: Vec<(&[Edit], Inside)> = Vec::new();
+        let mut sandboxes = Sandboxes { house: self, made: Vec::new() };
         for one in &tries {
-            assert!(!one.without.is_empty(), "`{}` takes nothing away", one.way);
-            if !weak.iter().any(|(edits, _)| *edits == one.without) {
-                weak.push((&one.without, self.sandbox(&one.without).await));
-            }
-            let (_, open) = weak.iter().find(|(edits, _)| *edits == one.without).unwrap();
+            let names: Vec<&str> = one.rules.iter().map(|rule| rule.name).collect();
+            assert_eq!(rules_of(one.way), names, "`{}`: the table, and what is taken away", one.way);
             let args: Vec<&str> = one.args.iter().map(String::as_str).collect();
-            let (said, shut) = (open.run(one.program, &args).await, strong.run(one.program, &args).await);
-            match (judge(one.way, &said, &shut, &one.leads, &one.shut), said) {
-                (None, Said::Got(what)) => look(one.way, open, &what).await,
-                (fault, _) => wrong.extend(fault),
+
+            let open = sandboxes.get(one.edits(None)).await.unwrap_or_else(|error| panic!("{}: {error}", one.way));
+            let said = open.run(one.program, &args).await;
+            if let Said::Got(what) = &said {
+                look(one.way, open, what).await;
             }
+            for rule in one.rules.iter().filter(|_| self.tries_alone && one.rules.len() > 1) {
+                let alone = match sandboxes.get(one.edits(Some(rule))).await {
+                    Ok(inside) => inside.run(one.program, &args).await,
+                    // A sandbox that cannot be made has no way out either.
+                    Err(error) => Said::Refused(format!("{error:.60}")),
+                };
+                println!("{}: with {} alone: {alone}", one.way, rule.name);
+                if leads_to(&alone, &one.leads) {
+                    wrong.push(format!("{}: {} alone does not shut it: {alone}", one.way, rule.name));
+                }
+            }
+            let strong = sandboxes.get(Vec::new()).await.unwrap_or_else(|error| panic!("{error}"));
+            let shut = strong.run(one.program, &args).await;
+            wrong.extend(judge(one.way, &said, &shut, &one.leads, &one.shut));
         }
-        for inside in weak.into_iter().map(|(_, inside)| inside).chain([strong]) {
-            inside.end().await;
+        for (_, inside) in sandboxes.made {
+            if let Ok(inside) = inside {
+                inside.end().await;
+            }
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
         assert_complete(family, &tries.iter().map(|one| one.way).collect::<BTreeSet<_>>());
     }
 }
 
+/// One sandbox for each set of changes, made when it is first asked for.
+struct Sandboxes<'a> {
+    house: &'a House,
+    made: Vec<(Vec<Edit>, Result<Inside, DriverError>)>,
+}
+
+impl Sandboxes<'_> {
+    async fn get(&mut self, edits: Vec<Edit>) -> Result<&Inside, &DriverError> {
+        let at = match self.made.iter().position(|(made, _)| *made == edits) {
+            Some(at) => at,
+            None => {
+                let inside = self.house.try_sandbox(&self.house.spec(), &edits).await;
+                self.made.push((edits, inside));
+                self.made.len() - 1
+            }
+        };
+        self.made[at].1.as_ref()
+    }
+}
+
+fn rules_of(way: &str) -> &'static [&'static str] {
+    WAYS.iter().find(|listed| listed.name == way).unwrap_or_else(|| panic!("`{way}` is not in the table")).rules
+}
+
+fn leads_to(said: &Said, where_to: &str) -> bool {
+    matches!(said, Said::Got(what) if what.contains(where_to))
+}
+
 /// What is wrong with what was seen, if anything.
 pub(crate) fn judge(way: &str, open: &Said, shut: &Said, leads: &str, refused: &str) -> Option<String> {
-    let rules = WAYS.iter().find(|listed| listed.name == way).map_or(&[][..], |way| way.rules);
-    println!("{way}: without {}: {open}; with: {shut}", rules.join(", "));
-    let opened = matches!(open, Said::Got(what) if what.contains(leads));
+    println!("{way}: without {}: {open}; with: {shut}", rules_of(way).join(", "));
     let is_shut = matches!(shut, Said::Refused(why) if why == refused);
-    (!opened || !is_shut).then(|| format!("{way}: open: {open}, not got {leads}; shut: {shut}, not refused {refused}"))
+    (!leads_to(open, leads) || !is_shut)
+        .then(|| format!("{way}: open: {open}, not got {leads}; shut: {shut}, not refused {refused}"))
 }
 
 impl Inside {

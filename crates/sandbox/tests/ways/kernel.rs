@@ -2,7 +2,6 @@
 
 use crate::{
     Family,
-    edit::Edit,
     files::server_folder,
     house::{House, Inside, SETUID_PROBE, Said, Try, at, eventually},
     rules::*,
@@ -96,18 +95,16 @@ async fn of(house: House) {
     fs::copy(env!("CARGO_BIN_EXE_polydev-probe"), &setuid).unwrap();
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).unwrap();
 
-    let admin = is_root_of_the_host(&["CAP_SYS_ADMIN"]);
-    let grouped = [vec![shares("cgroup")], is_root_of_the_host(&["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"])].concat();
-    let seen = |capabilities: &[&str]| [vec![shares("pid")], is_root_of_the_host(capabilities)].concat();
-    let open_dev = [vec![every_device()], devices_in_shm(), is_root_of_the_host(&["CAP_MKNOD"])].concat();
-    let given = json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
-    let given = [vec![every_device(), Edit::Set("/linux/devices".into(), json!([given])), is_root()], shares_users()];
-    let gains = [
-        vec![new_privileges()],
-        shares_users(),
-        vec![sees(&setuid, SETUID_PROBE, &["ro", "suid"]), sees(&database, "/etc/shadow", &["ro"])],
-    ];
-    let row = |way, args: &[&str], without: &[Edit], leads: &str, shut| Try::new(way, args, without, leads, shut);
+    let no_admin = |more: &[&str]| no_capability("no CAP_SYS_ADMIN", &[&["CAP_SYS_ADMIN"], more].concat());
+    let grouped = [seccomp(), no_admin(&["CAP_DAC_OVERRIDE"]), own_users(), cgroup_namespace()];
+    // A namespace of its own keeps nobody from the agent of a hierarchy that is there.
+    let (released_by, also_shared) = (&grouped[..3], [ordinary_user().edits, cgroup_namespace().edits].concat());
+    let changed = [seccomp(), no_admin(&[]), own_users(), ordinary_user()];
+    let no_chroot = no_capability("no CAP_SYS_CHROOT", &["CAP_SYS_CHROOT", "CAP_SYS_PTRACE"]);
+    let steered = [read_only_proc(), own_users(), ordinary_user()];
+    let loop_control =
+        json!({ "path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237, "fileMode": 0o666 });
+    let row = |way, args: &[&str], rules: &[Rule], leads: &str, shut| Try::new(way, args, rules, leads, shut);
     let ca = "/.polydev/ca.pem";
     let tries = vec![
         row(
@@ -116,94 +113,103 @@ async fn of(house: House) {
             &grouped,
             "in / of",
             at("mount", libc::ENOSYS),
-        ),
+        )
+        .with(ordinary_user().edits),
         row(
             "the release agent of a control group",
             &["release-agent", &format!("polydev-{me}"), &text(&agent)],
-            &grouped,
+            released_by,
             "group",
             at("mount", libc::ENOSYS),
-        ),
+        )
+        .with(also_shared),
         row(
             "what is masked, by unmounting",
             &["uncover", "/proc/interrupts", "/proc/interrupts"],
-            &[vec![no_seccomp()], has(&["CAP_SYS_ADMIN"])].concat(),
+            &[seccomp(), no_admin(&[])],
             "CPU0",
             at("umount", libc::ENOSYS),
         ),
         row(
             "a file of the host, by a remount",
             &["remount", ca, &canary],
-            &admin,
+            &changed,
             "written",
             at("mount", libc::ENOSYS),
         ),
         row(
             "a file of the host, by a changed copy of its mount",
             &["clone-mount", ca, &canary],
-            &admin,
+            &changed,
             "written",
             at("open_tree", libc::ENOSYS),
         ),
         row(
             "a file of the host, by its number",
             &["by-handle", "/.polydev/agent", &file_handle(&database).unwrap()],
-            &is_root_of_the_host(&["CAP_DAC_READ_SEARCH"]),
+            &[seccomp(), no_capability("no CAP_DAC_READ_SEARCH", &["CAP_DAC_READ_SEARCH"]), own_users()],
             &canary,
             at("open_by_handle_at", libc::ENOSYS),
         ),
         row(
             "the namespaces of a process of the host",
             &["enter", &format!("/proc/{me}/ns/mnt"), &text(&database)],
-            &seen(&["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE"]),
+            &[
+                pid_namespace(),
+                seccomp(),
+                no_admin(&["CAP_SYS_CHROOT", "CAP_SYS_PTRACE"]),
+                own_users(),
+                ordinary_user(),
+            ],
             &canary,
             at("open", libc::ENOENT),
         ),
         row(
             "the root of a process of the host",
             &["change-root", &format!("/proc/{me}/root"), &text(&database)],
-            &seen(&["CAP_SYS_CHROOT", "CAP_SYS_PTRACE"]),
+            &[seccomp(), no_chroot, pid_namespace(), own_users(), ordinary_user()],
             &canary,
             at("chroot", libc::ENOSYS),
         ),
         row(
             "a device node of one's own",
             &["device", &major, &minor, IN_THE_IMAGE],
-            &open_dev,
+            &[no_capability("no CAP_MKNOD", &["CAP_MKNOD"]), own_users(), nodev(), devices_group()],
             IN_THE_IMAGE,
             at("mknod", libc::EPERM),
         ),
         row(
             "a device node that is there",
             &["open-to-write", "/dev/loop-control"],
-            &given.concat(),
+            &[usual_devices(&loop_control), own_users(), devices_group()],
             "open",
             at("open", libc::ENOENT),
         ),
         row(
             "the host's core pattern",
             &["rewrite", "/proc/sys/kernel/core_pattern"],
-            &[shares_users(), vec![is_root(), writable_proc()]].concat(),
+            &steered,
             "written",
             at("open to write", libc::EACCES),
         ),
         row(
             "the host's interrupts",
             &["rewrite", "/proc/irq/default_smp_affinity"],
-            &[shares_users(), vec![is_root(), writable_proc()]].concat(),
+            &steered,
             "written",
             at("open to write", libc::EACCES),
         ),
-        row("what tells of the host", &["read", "/proc/interrupts"], &[unmasked()], "CPU0", "read empty".into()),
+        row("what tells of the host", &["read", "/proc/interrupts"], &[masks()], "CPU0", "read empty".into()),
         Try {
             program: SETUID_PROBE,
             ..row(
                 "a program that runs as its owner, root",
                 &["read", "/etc/shadow"],
-                &gains.concat(),
+                &[no_new_privileges(), nosuid(&setuid, SETUID_PROBE), own_users()],
                 &canary,
                 at("open", libc::EACCES),
             )
+            .with([bind(&setuid, SETUID_PROBE, &["ro", "nosuid"]), bind(&database, "/etc/shadow", &["ro"])])
         },
     ];
     let look = async |way: &str, inside: &Inside, got: &str| match way {

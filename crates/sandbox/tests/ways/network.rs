@@ -3,7 +3,6 @@
 use crate::{
     Family,
     common::job,
-    edit::Edit,
     house::{House, Try, at},
     rules::*,
 };
@@ -96,12 +95,12 @@ async fn of(house: House) {
     let (datagrams, name) = (datagrams(canary).await.to_string(), abstract_singer(canary).await);
     let neighbour = house.sandbox(&[]).await;
     neighbour.guest.exec(job(&["/bin/probe", "sing", NEIGHBOUR_PORT, canary])).await.unwrap();
-    let neighbour_joined = joins_network(house.first_process(&neighbour));
+    let pid = house.first_process(&neighbour);
 
-    let shared = shares_network();
-    let heard = [shares_network(), shares_users(), has(&["CAP_NET_RAW"])].concat();
-    let packets = [heard.clone(), vec![no_seccomp()]].concat();
-    let row = |way, args: &[&str], without: &[Edit], shut| Try::new(way, args, without, canary, shut);
+    let shared = [network_namespace()];
+    let heard = [network_namespace(), own_users(), no_capability("no CAP_NET_RAW", &["CAP_NET_RAW"])];
+    let packets = [&heard[..], &[seccomp()]].concat();
+    let row = |way, args: &[&str], rules: &[Rule], shut| Try::new(way, args, rules, canary, shut);
     let unreachable = if outer.ip().is_loopback() { libc::ECONNREFUSED } else { libc::ENETUNREACH };
     let outer = outer.to_string();
     // All protocols, in the order of bytes that the kernel wants.
@@ -115,7 +114,7 @@ async fn of(house: House) {
         row(
             "another sandbox's ports",
             &["tcp", &format!("127.0.0.1:{NEIGHBOUR_PORT}")],
-            &neighbour_joined,
+            &[network_namespace_apart_from(pid)],
             at("connect", libc::ECONNREFUSED),
         ),
         // AF_INET, SOCK_RAW, every datagram of UDP.

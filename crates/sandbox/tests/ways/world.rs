@@ -1,7 +1,7 @@
 //! The internet as a test has it, and gateways into it: as the server has them, or without a rule.
 
 use crate::{
-    egress::{FakeNetwork, PUBLIC, access, policy, read_head},
+    egress::{FakeNetwork, PUBLIC, access, policy},
     house::Inside,
     network::singer,
 };
@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
@@ -74,11 +74,11 @@ impl Speaks {
                 text
             }
             Self::Page(text) => {
-                read_head(&mut stream).await;
+                head_of(&mut stream).await?;
                 format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{text}")
             }
             Self::Redirects => {
-                let head = read_head(&mut stream).await;
+                let head = head_of(&mut stream).await?;
                 let next = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
                 format!("HTTP/1.1 302 Found\r\nlocation: http://{next}/\r\nconnection: close\r\n\r\n")
             }
@@ -208,9 +208,18 @@ impl Network for Forgetful {
     }
 }
 
+/// Up to and including an empty line, and not a byte more.
+async fn head_of(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    String::from_utf8(head).map_err(io::Error::other)
+}
+
 /// A proxy as many are: it connects to whatever it is asked for.
 async fn open_proxy(network: &FakeNetwork, mut program: Stream) -> io::Result<()> {
-    let head = read_head(&mut program).await;
+    let head = head_of(&mut program).await?;
     let target = head.split(' ').nth(1).unwrap_or_default();
     let (host, port) = target.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
     let port = port.parse().map_err(io::Error::other)?;

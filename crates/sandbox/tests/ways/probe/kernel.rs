@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::fd::AsRawFd,
+    path::Path,
 };
 
 /// How much of a device is looked at in one go.
@@ -68,6 +69,10 @@ fn join_root_group(kind: &str, options: &str) -> Tried {
     let place = mount_point("cgroup")?;
     mount("none", &place, kind, 0, options)?;
     fs::write(format!("{place}/cgroup.procs"), "0").at("join")?;
+    // All groups but the one of everybody have this limit.
+    if Path::new(&place).join("pids.max").exists() {
+        return Err(Refused { at: "look", why: "a group with limits".to_owned() });
+    }
     let groups = fs::read_to_string("/proc/self/cgroup").at("read")?;
     let wanted = if kind == "cgroup2" { "0::".to_owned() } else { format!(":{options}:") };
     let group = groups.lines().find_map(|line| Some(line.split_once(&wanted)?.1.to_owned()));

@@ -15,6 +15,9 @@ use std::{
 /// How long a canary may take to sing.
 const WITHIN: Duration = Duration::from_secs(5);
 
+/// How long one listens to others before it is said that they are not heard.
+const LISTEN: Duration = Duration::from_secs(2);
+
 /// The most that is read of anything.
 const READ_MAX: u64 = 64 * 1024;
 
@@ -102,7 +105,7 @@ fn open_socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Refused
 /// Listens to what others send, until one of them sends this word.
 fn raw(family: i32, kind: i32, protocol: i32, word: &str) -> Tried {
     let socket = open_socket(family, kind, protocol)?;
-    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(WITHIN))
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(LISTEN))
         .map_err(io::Error::from)
         .at("socket")?;
     let mut bytes = vec![0; 64 * 1024];
