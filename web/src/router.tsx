@@ -21,6 +21,8 @@ const ownPath = (value: unknown) => (typeof value === "string" && /^\/(?![/\\])/
 const text = (value: unknown) => (typeof value === "string" ? value : undefined);
 
 const RUN_VIEWS = ["answer", "events", "console"] as const;
+const ADMIN_VIEWS = ["people", "runs", "sandboxes", "audit", "server"] as const;
+type AdminView = (typeof ADMIN_VIEWS)[number];
 type RunView = (typeof RUN_VIEWS)[number];
 
 const root = createRootRouteWithContext<{ queryClient: QueryClient }>()({ component: Outlet });
@@ -107,6 +109,7 @@ const settings = createRoute({
 const admin = createRoute({
   getParentRoute: () => inside,
   path: "/admin",
+  validateSearch: (search): { view?: AdminView } => ({ view: ADMIN_VIEWS.find((view) => view === search.view) }),
   component: lazyRouteComponent(() => import("./routes/admin"), "Admin"),
 });
 

@@ -45,6 +45,39 @@ export const queries = {
     }),
 };
 
+type Paged<T> = { items: T[]; next_cursor?: string | null };
+
+/** A list, a page after the other, under this key. */
+const pages = <T>(queryKey: unknown[], page: (query: { cursor?: string }, signal: AbortSignal) => Promise<Paged<T>>) =>
+  infiniteQueryOptions({
+    queryKey,
+    initialPageParam: null as string | null,
+    queryFn: ({ signal, pageParam }) => page(pageParam === null ? {} : { cursor: pageParam }, signal),
+    getNextPageParam: (page: Paged<T>) => page.next_cursor ?? null,
+  });
+
+/** What is about people: oneself, and for administrators everybody. */
+export const people = {
+  keys: () => pages(["keys"], (query, signal) => take(api.GET("/api/v1/keys", { signal, params: { query } }))),
+  sessions: () =>
+    pages(["sessions"], (query, signal) => take(api.GET("/api/v1/sessions", { signal, params: { query } }))),
+  usage: (days: number) =>
+    pages(["usage", days], (query, signal) =>
+      take(api.GET("/api/v1/usage", { signal, params: { query: { ...query, days, limit: 200 } } })),
+    ),
+  users: () => pages(["users"], (query, signal) => take(api.GET("/api/v1/users", { signal, params: { query } }))),
+  audit: () => pages(["audit"], (query, signal) => take(api.GET("/api/v1/audit", { signal, params: { query } }))),
+  sandboxes: () =>
+    pages(["sandboxes", "all"], (query, signal) =>
+      take(api.GET("/api/v1/sandboxes", { signal, params: { query: { ...query, user_id: "all" } } })),
+    ),
+  status: () =>
+    queryOptions({
+      queryKey: ["status"],
+      queryFn: ({ signal }) => take(api.GET("/api/v1/status", { signal })),
+    }),
+};
+
 /** What belongs to one run. */
 export const runQueries = {
   files: (id: string) =>

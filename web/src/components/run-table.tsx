@@ -51,19 +51,19 @@ const COLUMNS: Column<Run>[] = [
     head: "Tokens",
     soft: true,
     className: FIGURES,
-    cell: (run) => (run.usage ? count(run.usage.input_tokens + run.usage.output_tokens) : "–"),
+    cell: (run) => (run.usage ? count(run.usage.input_tokens + run.usage.output_tokens) : null),
   },
   {
     head: "Cost",
     soft: true,
     className: FIGURES,
-    cell: (run) => (run.usage?.cost_usd == null ? "–" : dollars(run.usage.cost_usd)),
+    cell: (run) => (run.usage?.cost_usd == null ? null : dollars(run.usage.cost_usd)),
   },
   {
     head: "Took",
     soft: true,
     className: FIGURES,
-    cell: (run) => (run.duration_ms == null ? "–" : duration(run.duration_ms)),
+    cell: (run) => (run.duration_ms == null ? null : duration(run.duration_ms)),
   },
   {
     head: "When",

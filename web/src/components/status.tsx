@@ -17,8 +17,8 @@ const LOOKS: Record<Standing, { icon: IconName; colour: string }> = {
 export function Status({ is, children, className = "" }: { is: Standing; children: ReactNode; className?: string }) {
   const { icon, colour } = LOOKS[is];
   return (
-    <span className={`inline-flex items-center gap-1.5 font-medium whitespace-nowrap ${colour} ${className}`}>
-      <Icon name={icon} className={is === "busy" ? "animate-spin" : ""} />
+    <span className={`inline-flex items-baseline gap-1.5 font-medium whitespace-nowrap ${colour} ${className}`}>
+      <Icon name={icon} className={`self-center ${is === "busy" ? "animate-spin" : ""}`} />
       {children}
     </span>
   );

@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 /** A column: in a narrow window, a part of its row. */
 export type Column<T> = {
   head: string;
+  /** What is in it; null where there is nothing to say. */
   cell: (row: T) => ReactNode;
   /** In a narrow window it takes a line of its own, and comes first. */
   whole?: boolean;
@@ -47,20 +48,25 @@ export function Table<T>({ title, columns, rows, id }: Props<T>) {
             role="row"
             className="relative flex flex-wrap items-center gap-x-4 gap-y-1 border-b py-3 sm:table-row sm:py-0"
           >
-            {columns.map(({ head, cell, whole, plain, soft, className }) => (
-              <td
-                key={head}
-                role="cell"
-                className={`align-middle sm:h-11 sm:py-1.5 sm:pr-4 sm:last:pr-0 ${whole ? "order-first w-full sm:w-auto" : ""} ${soft ? "text-ink-soft" : ""} ${className ?? ""}`}
-              >
-                {!whole && !plain && (
-                  <span aria-hidden="true" className="mr-1 text-xs text-ink-faint sm:hidden">
-                    {head}
-                  </span>
-                )}
-                {cell(row)}
-              </td>
-            ))}
+            {columns.map(({ head, cell, whole, plain, soft, className }) => {
+              const content = cell(row);
+              // Nothing to say: a dash keeps the column's place, where there are columns.
+              const nothing = content === null;
+              return (
+                <td
+                  key={head}
+                  role="cell"
+                  className={`${nothing ? "hidden sm:table-cell" : ""} align-middle sm:h-11 sm:py-1.5 sm:pr-4 sm:last:pr-0 ${whole ? "order-first w-full sm:w-auto" : ""} ${soft ? "text-ink-soft" : ""} ${className ?? ""}`}
+                >
+                  {!whole && !plain && (
+                    <span aria-hidden="true" className="mr-1 text-xs text-ink-faint sm:hidden">
+                      {head}
+                    </span>
+                  )}
+                  {nothing ? "–" : content}
+                </td>
+              );
+            })}
           </tr>
         ))}
       </tbody>

@@ -16,7 +16,7 @@ export function Time({ at, className }: { at: string; className?: string }) {
   const moment = Date.parse(at);
   const now = useNow(moment);
   return (
-    <time dateTime={at} title={exact(moment)} className={className}>
+    <time dateTime={at} title={exact(moment)} className={`whitespace-nowrap ${className ?? ""}`}>
       {relative(moment, now)}
     </time>
   );
