@@ -3,6 +3,7 @@
 use crate::{
     args::Args,
     channel,
+    desktop::Desk,
     job::Jobs,
     listen::{Listener, retry},
     proxy::Proxy,
@@ -12,6 +13,7 @@ use crate::{
 };
 use polydev_proto::STREAMS_MAX;
 use std::{
+    cell::OnceCell,
     io::{self, Write},
     rc::Rc,
     sync::Arc,
@@ -35,6 +37,8 @@ pub(crate) struct Agent {
     pub(crate) root: Root,
     pub(crate) jobs: Jobs,
     pub(crate) proxy: Proxy,
+    /// The desktop, once it was asked for.
+    pub(crate) desk: OnceCell<Rc<Desk>>,
     /// One permit a channel.
     pub(crate) channels: Semaphore,
     /// Poked when a process was reaped.
@@ -58,6 +62,7 @@ async fn serve(args: Args) -> Result<(), String> {
         root: Root::new(args.root),
         jobs: Jobs::default(),
         proxy,
+        desk: OnceCell::new(),
         channels: Semaphore::new(STREAMS_MAX),
         reaped: Notify::new(),
     });

@@ -1,6 +1,6 @@
 //! One connection of the host: its header is read, and what it asks for is done.
 
-use crate::{agent::Agent, attach, files, listen::Stream, refuse::Ended, refuse::refuse, stdin, tree, watch};
+use crate::{agent::Agent, attach, desktop, files, listen::Stream, refuse::Ended, refuse::refuse, stdin, tree, watch};
 use polydev_proto::{
     AgentError, Answer, Channel, ErrorCode, HEADER_MAX, Hello, Open, Reply, STREAMS_MAX, Stage, VERSION, encode_frame,
     encode_message,
@@ -62,8 +62,12 @@ async fn dispatch(agent: &Rc<Agent>, stream: &mut Stream, channel: Channel) -> R
         Channel::Hello => answer(stream, Answer::Hello(hello(agent))).await,
         Channel::Ready => {
             answer(stream, Answer::Done).await?;
-            // The agent has nothing to wait for: that it answers is its readiness.
-            frame(stream, &Stage { name: "agent".to_owned(), done: true, waiting_for: None }).await
+            // The agent itself has nothing to wait for: that it answers is its readiness.
+            frame(stream, &Stage { name: "agent".to_owned(), done: true, ..Stage::default() }).await?;
+            match agent.desk.get() {
+                Some(desk) => desk.stages.tell(stream).await,
+                None => Ok(()),
+            }
         }
         Channel::Exec(exec) => {
             let started = agent.jobs.exec(&agent.root, exec)?;
@@ -92,6 +96,15 @@ async fn dispatch(agent: &Rc<Agent>, stream: &mut Stream, channel: Channel) -> R
         }
         Channel::Watch { rules } => watch::serve(&agent.root, stream, rules).await,
         Channel::Egress => agent.proxy.serve(stream).await,
+        Channel::Desktop(wanted) => {
+            desktop::start(agent, wanted)?;
+            answer(stream, Answer::Done).await
+        }
+        Channel::Greet { text } => {
+            desktop::of(agent)?.greet(text)?;
+            answer(stream, Answer::Done).await
+        }
+        Channel::Vnc => desktop::of(agent)?.view(stream).await,
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Job {
     terminal: RefCell<Option<Rc<Source>>>,
     /// Poked when there is something to tell an attachment.
     pub(crate) changed: Notify,
+    /// Told to all when it wrote something, or ends.
+    said: Notify,
     /// Told to all when everything of the job is over.
     over: Notify,
     /// Dropping it ends the attachment that holds the other end.
@@ -66,6 +68,37 @@ impl Job {
         self.exit.get().is_some() && self.stdout.closed.get() && self.stderr.closed.get()
     }
 
+    /// Called by a pump that has read something.
+    pub(crate) fn spoke(&self) {
+        self.changed.notify_one();
+        self.said.notify_waiters();
+    }
+
+    /// Waits for the first line of its standard output. `None`: it ended, or wrote more than is held, without one.
+    pub(crate) async fn first_line(&self) -> Option<String> {
+        loop {
+            let said = self.said.notified();
+            let mut bytes = Vec::new();
+            let ring = self.stdout.ring.borrow();
+            let first = ring.copy(0, ring.len(), &mut bytes);
+            drop(ring);
+            match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(end) if first == 0 => return Some(String::from_utf8_lossy(&bytes[..end]).into_owned()),
+                _ if first > 0 || self.drained() => return None,
+                Some(_) | None => said.await,
+            }
+        }
+    }
+
+    /// The last line that it wrote to its standard error, at most so many bytes of it.
+    pub(crate) fn last_words(&self, max: usize) -> String {
+        let mut bytes = Vec::new();
+        let ring = self.stderr.ring.borrow();
+        ring.copy(ring.written().saturating_sub(max as u64), max, &mut bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        text.trim().lines().last().unwrap_or_default().to_owned()
+    }
+
     /// Called by a pump that has nothing more to read.
     pub(crate) fn settled(&self) {
         if self.drained() {
@@ -73,7 +106,7 @@ impl Job {
             self.stdin.close();
             self.over.notify_waiters();
         }
-        self.changed.notify_one();
+        self.spoke();
     }
 
     /// Waits until it is drained.
@@ -136,6 +169,11 @@ impl Jobs {
         let jobs = self.0.borrow();
         let found = jobs.iter().find(|job| job.name == name);
         found.cloned().ok_or_else(|| refuse(ErrorCode::NotFound, format!("there is no job `{name}`")))
+    }
+
+    /// Forgets a job that is over, whatever of its output nobody has read, so that its name is free again.
+    pub(crate) fn forget(&self, name: &str) {
+        self.0.borrow_mut().retain(|job| job.name != name || !job.drained());
     }
 
     /// A process was reaped: if it is a job's, the job has ended.
@@ -280,6 +318,7 @@ fn spawn(mut command: Command, exec: Exec, stdin: Stdin, terminal: Option<Rc<Sou
         stdin,
         terminal: RefCell::new(terminal),
         changed: Notify::new(),
+        said: Notify::new(),
         over: Notify::new(),
         attached: RefCell::new(None),
     }))

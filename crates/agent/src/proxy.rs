@@ -8,24 +8,24 @@
 //! The bytes are not looked at: what may leave is decided on the host.
 
 use crate::{
+    carry::carry,
     channel::answer,
     listen::{Stream, retry},
     refuse::Ended,
 };
 use polydev_proto::{Answer, STREAMS_MAX};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{RecvFlags, recv},
 };
 use std::{cell::RefCell, collections::VecDeque, io, net::SocketAddr, os::fd::AsFd};
 use tokio::{
-    io::{AsyncWrite, AsyncWriteExt, Interest},
-    net::{TcpListener, TcpStream, tcp, unix},
+    io::Interest,
+    net::{TcpListener, TcpStream},
     sync::{Mutex, Notify},
 };
 
-/// The most that is copied at once. The buffer lives only while there is something in it.
+/// The most that is copied at once.
 const CHUNK: usize = 64 * 1024;
 
 /// The loopback listener and what waits at it.
@@ -80,10 +80,10 @@ impl Proxy {
             program = self.next(host) => program,
             () = left(host) => None,
         };
-        match program {
-            Some(program) => carry(host, program).await,
-            None => Ok(()),
+        if let Some(mut program) = program {
+            carry(host, program.split(), CHUNK).await?;
         }
+        Ok(())
     }
 
     /// The next connection, when it is this channel's turn. None: the host went meanwhile.
@@ -116,66 +116,6 @@ async fn left(host: &Stream) {
     };
     // The runtime takes a socket for readable until somebody finds that it is not.
     while host.readable().await.is_ok() && host.try_io(Interest::READABLE, looked).is_err() {}
-}
-
-/// Copies both ways until both have ended, or one is broken.
-async fn carry(host: &mut Stream, mut program: TcpStream) -> Result<(), Ended> {
-    let watched = host.as_fd().try_clone_to_owned()?;
-    let (host_reader, host_writer) = host.split();
-    let (program_reader, program_writer) = program.split();
-    let out = copy(program_reader, host_writer);
-    let back = async {
-        copy(host_reader, program_writer).await?;
-        // A host that closed for good takes no more bytes either; one that only ended writing does.
-        if hung_up(&watched) { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-    };
-    tokio::try_join!(out, back)?;
-    Ok(())
-}
-
-/// Copies one way to the end, and passes the end on.
-async fn copy(reader: impl Readable, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    loop {
-        reader.readable().await?;
-        let mut chunk = Vec::with_capacity(CHUNK);
-        match reader.try_read(&mut chunk) {
-            Ok(0) => return writer.shutdown().await,
-            Ok(_) => writer.write_all(&chunk).await?,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// A socket that can be waited for without a buffer.
-trait Readable {
-    async fn readable(&self) -> io::Result<()>;
-    fn try_read(&self, chunk: &mut Vec<u8>) -> io::Result<usize>;
-}
-
-impl Readable for tcp::ReadHalf<'_> {
-    async fn readable(&self) -> io::Result<()> {
-        self.as_ref().readable().await
-    }
-
-    fn try_read(&self, chunk: &mut Vec<u8>) -> io::Result<usize> {
-        self.as_ref().try_read_buf(chunk)
-    }
-}
-
-impl Readable for unix::ReadHalf<'_> {
-    async fn readable(&self) -> io::Result<()> {
-        self.as_ref().readable().await
-    }
-
-    fn try_read(&self, chunk: &mut Vec<u8>) -> io::Result<usize> {
-        self.as_ref().try_read_buf(chunk)
-    }
-}
-
-fn hung_up(socket: impl AsFd) -> bool {
-    let mut watched = [PollFd::new(&socket, PollFlags::empty())];
-    poll(&mut watched, Some(&Timespec::default())).is_ok() && watched[0].revents().contains(PollFlags::HUP)
 }
 
 /// What stands in a socket's receive queue.

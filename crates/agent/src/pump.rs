@@ -87,7 +87,7 @@ pub(crate) async fn run(job: Rc<Job>, which: Which, source: Rc<Source>) {
             Ok(bytes) => {
                 left = left.map(|left| left.saturating_sub(bytes.len() as u64));
                 output.ring.borrow_mut().push(&bytes);
-                job.changed.notify_one();
+                job.spoke();
             }
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if left.is_none() => tokio::select! {

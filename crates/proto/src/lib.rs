@@ -12,6 +12,7 @@
 //!            attach                    frames: output and events to the host, acks to the agent
 //!            ready, watch              frames: events to the host
 //!            egress                    raw bytes of one proxied connection, once there is one
+//!            vnc                       raw bytes of one viewer and the screen
 //! ```
 //!
 //! The agent listens, the host dials. The agent in a running sandbox may be
@@ -21,9 +22,11 @@
 //!
 //! This crate has no I/O and no runtime: it encodes to and decodes from bytes.
 
+mod desktop;
 mod frame;
 mod message;
 
+pub use desktop::{Desktop, ScreenSize};
 pub use frame::{
     Frame, FrameKind, Malformed, decode_frame, decode_message, encode_frame, encode_message, encode_output,
 };
@@ -49,6 +52,9 @@ pub const BUFFERED_MAX: usize = 16 * 1024 * 1024;
 
 /// The most bytes that one file may have when it is written or read.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// The longest text that the desktop's terminal greets with, in bytes.
+pub const GREETING_MAX: usize = 4096;
 
 /// The port on the sandbox's loopback where the agent's proxy listens, where nothing else is asked for.
 pub const PROXY_PORT: u16 = 3128;

@@ -1,5 +1,6 @@
 //! The messages: what a host asks when it opens a channel, what the agent answers.
 
+use crate::Desktop;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ pub struct Open {
 pub enum Channel {
     /// Who is there? Answered by [`Answer::Hello`].
     Hello,
-    /// Tell every [`Stage`] until all are done, as JSON frames, then close.
+    /// Tell every [`Stage`] until all are done, as JSON frames, then close. With a desktop: tell every stage, and
+    /// each again when it changes, until the host closes.
     Ready,
     /// Start a job. Answered by [`Answer::Started`].
     Exec(Exec),
@@ -67,6 +69,18 @@ pub enum Channel {
     /// Wait for one connection to the loopback proxy and carry its bytes.
     /// Answered by [`Answer::Done`] at once; the bytes start when a program connects.
     Egress,
+    /// Start the desktop, once: another time is [`ErrorCode::Exists`]. Answered by [`Answer::Done`] at once; how far it
+    /// is, [`Channel::Ready`] tells. An agent from before there were desktops answers [`ErrorCode::Invalid`].
+    Desktop(Desktop),
+    /// Say this in the desktop's terminal, at most [`crate::GREETING_MAX`] bytes, and let the shell begin there: what
+    /// is typed before waits for it. Every later terminal begins with the same. Answered by [`Answer::Done`].
+    Greet {
+        /// What to say, its lines ended by a newline.
+        text: String,
+    },
+    /// Carry the bytes of a viewer and the desktop's screen (RFB, RFC 6143). Answered by [`Answer::Done`] when the
+    /// screen has accepted, then raw bytes both ways.
+    Vnc,
 }
 
 /// A job to start.
@@ -303,7 +317,7 @@ pub struct Hello {
 }
 
 /// A part of getting ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// Its name.
     pub name: String,
@@ -311,6 +325,20 @@ pub struct Stage {
     pub done: bool,
     /// What it waits for, while it is not.
     pub waiting_for: Option<String>,
+    /// When it began, Unix milliseconds. Of the desktop's stages alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<i64>,
+    /// How long it took, in milliseconds, once it is done. Of the desktop's stages alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// Why it will never be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+impl Stage {
+    /// The stage that means: a key that is pressed now reaches the terminal.
+    pub const READY: &str = "ready";
 }
 
 /// A job that was started.

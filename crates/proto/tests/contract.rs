@@ -53,6 +53,23 @@ fn channels() -> Vec<Channel> {
             }],
         },
         Channel::Egress,
+        Channel::Desktop(Desktop {
+            size: ScreenSize { width: 1920, height: 1080 },
+            env: BTreeMap::from([(text("HOME"), text("/home/user"))]),
+            cwd: text("/workspace"),
+            runtime_dir: text("/tmp/runtime"),
+            screen: vec![text("Xtigervnc"), text("-SecurityTypes"), text("None")],
+            bus: vec![text("dbus-daemon")],
+            window_manager: vec![text("xfwm4")],
+            terminal: vec![text("xfce4-terminal"), text("-x")],
+            shell: vec![text("bash")],
+            panel: vec![text("xfce4-panel")],
+            background: vec![text("xfdesktop")],
+            browser: vec![text("firefox")],
+            open: vec![text("firefox"), text("--new-tab")],
+        }),
+        Channel::Greet { text: text("Type this.\n") },
+        Channel::Vnc,
     ]
 }
 
@@ -112,6 +129,10 @@ fn lines<T: Serialize + DeserializeOwned + PartialEq + Debug>(messages: &[T]) ->
     messages.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+fn stage(name: &str, done: bool) -> Stage {
+    Stage { name: text(name), done, ..Stage::default() }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
@@ -126,6 +147,7 @@ fn version_and_limits() {
         "streams_max": STREAMS_MAX,
         "buffered_max": BUFFERED_MAX,
         "file_max": FILE_MAX,
+        "greeting_max": GREETING_MAX,
         "proxy_port": PROXY_PORT,
     });
     insta::assert_json_snapshot!(limits);
@@ -151,8 +173,10 @@ fn what_goes_in_frames() {
             JobEvent::Exit(Exit { code: None, signal: Some(15) }),
         ]),
         lines(&[
-            Stage { name: text("agent"), done: true, waiting_for: None },
-            Stage { name: text("desktop"), done: false, waiting_for: Some(text("a window manager")) },
+            stage("agent", true),
+            Stage { waiting_for: Some(text("a window manager")), ..stage("desktop", false) },
+            Stage { started_at: Some(1_767_225_600_000), took_ms: Some(103), ..stage("screen", true) },
+            Stage { failed: Some(text("it ended with status 1")), ..stage("screen", false) },
         ]),
         lines(&[WatchEvent { rule: text("signed in"), size: 471 }]),
     ];
@@ -201,7 +225,7 @@ fn lengths_beyond_the_limits_are_refused_before_their_bytes_come() {
     assert!(matches!(decode_frame(&[2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]), Err(Malformed::NoOffset)));
     let long = Channel::List { path: "x".repeat(HEADER_MAX), after: None };
     assert!(matches!(encode_message(&long), Err(Malformed::TooLong { .. })));
-    let long = Stage { name: "x".repeat(FRAME_MAX), done: true, waiting_for: None };
+    let long = Stage { name: "x".repeat(FRAME_MAX), done: true, ..Stage::default() };
     assert!(matches!(encode_frame(&long), Err(Malformed::TooLong { .. })));
 }
 

@@ -12,8 +12,9 @@ pub use attachment::{Attachment, JobOutput, OutputStream, Watch};
 
 use crate::driver::{Driver, DriverError, SandboxId, Stream};
 use polydev_proto::{
-    AgentError, Answer, Attach, Channel, Entry, Exec, FILE_MAX, HEADER_MAX, Hello, Job, Malformed, Open, ReadFile,
-    Reply, Signal, Stage, Started, TerminalSize, VERSION, WatchRule, WriteFile, decode_message, encode_message,
+    AgentError, Answer, Attach, Channel, Desktop, Entry, Exec, FILE_MAX, HEADER_MAX, Hello, Job, Malformed, Open,
+    ReadFile, Reply, Signal, Stage, Started, TerminalSize, VERSION, WatchRule, WriteFile, decode_message,
+    encode_message,
 };
 use std::{future::Future, io, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -244,6 +245,22 @@ impl Guest {
         Ok(self.done(Channel::Egress).await?.stream)
     }
 
+    /// Starts the desktop, once. It goes on by itself; [`Self::ready`] tells how far it is, and of its end.
+    /// [`crate::desktop`] says what it is made of.
+    pub async fn desktop(&self, desktop: Desktop) -> Result<(), GuestError> {
+        self.done(Channel::Desktop(desktop)).await.map(drop)
+    }
+
+    /// Says this in the desktop's terminal, and lets the shell begin there.
+    pub async fn greet(&self, text: &str) -> Result<(), GuestError> {
+        self.done(Channel::Greet { text: text.to_owned() }).await.map(drop)
+    }
+
+    /// A viewer's connection to the desktop's screen: RFB (RFC 6143), its security type None, raw bytes both ways.
+    pub async fn vnc(&self) -> Result<Stream, GuestError> {
+        Ok(self.done(Channel::Vnc).await?.stream)
+    }
+
     async fn done(&self, what: Channel) -> Result<Opened, GuestError> {
         match self.ask(what).await? {
             (Answer::Done, channel) => Ok(channel),
@@ -364,6 +381,9 @@ fn name(channel: &Channel) -> &'static str {
         Channel::Disk => "asking for free room",
         Channel::Watch { .. } => "watching files",
         Channel::Egress => "waiting for a connection",
+        Channel::Desktop(_) => "starting the desktop",
+        Channel::Greet { .. } => "greeting in the terminal",
+        Channel::Vnc => "looking at the screen",
     }
 }
 

@@ -3,6 +3,7 @@
 //! Knows no users, no HTTP API, no SQL. What needs root is here alone.
 
 pub mod cmd;
+pub mod desktop;
 pub mod driver;
 pub mod drivers;
 pub mod egress;

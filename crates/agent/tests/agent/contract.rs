@@ -17,7 +17,7 @@ fn hello_and_ready() {
     let (frame, taken) = decode_frame(&frames).unwrap().unwrap();
     assert_eq!(taken, frames.len());
     let stage: Stage = serde_json::from_slice(frame.data).unwrap();
-    assert_eq!(stage, Stage { name: "agent".to_owned(), done: true, waiting_for: None });
+    assert_eq!(stage, Stage { name: "agent".to_owned(), done: true, ..Stage::default() });
 }
 
 #[test]
