@@ -55,6 +55,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
+    /// Whether a sandbox wanted more processes than it may have, so far. A driver without limits has nothing to tell.
+    async fn out_of_processes(&self, _id: &SandboxId) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
     /// Ends a sandbox and removes everything that it had on this host.
     async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError>;
 

@@ -11,6 +11,7 @@ pub mod guest;
 pub mod host;
 pub mod image;
 pub mod machine;
+pub mod pace;
 mod sandbox;
 mod sys;
 

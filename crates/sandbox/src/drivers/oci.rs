@@ -149,6 +149,10 @@ impl Driver for Oci {
         looked.await.map_err(|error| step("looking at this host's processes", error))?
     }
 
+    async fn out_of_processes(&self, id: &SandboxId) -> Result<bool, DriverError> {
+        Ok(cgroups()?.out_of_processes(id))
+    }
+
     async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError> {
         let folder = Folder::of(&self.dir, id);
         let runtime = runtime_dir(&self.dir).join(id.as_str());

@@ -10,6 +10,7 @@
 //! sandbox of the same person gets as much. The waiting is fair: who came first goes first.
 
 use super::policy::Denial;
+use crate::pace::Pace;
 use std::{
     collections::HashMap,
     num::NonZeroU64,
@@ -18,7 +19,7 @@ use std::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until, timeout},
+    time::timeout,
 };
 
 /// What is not used is kept for so long: a burst is a second's worth.
@@ -72,8 +73,8 @@ impl Person {
         let places = |most: NonZeroU64| usize::try_from(most.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             open: limits.connections.map(|most| Arc::new(Semaphore::new(places(most)))),
-            opening: limits.connections_per_s.map(Pace::new),
-            carrying: limits.bytes_per_s.map(Pace::new),
+            opening: limits.connections_per_s.map(|most| Pace::new(most, BURST)),
+            carrying: limits.bytes_per_s.map(|most| Pace::new(most, BURST)),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
@@ -99,7 +100,7 @@ impl Share {
         if let Some(pace) = &self.person.opening {
             let turn = async {
                 let _first = self.opening.lock().await;
-                pace.take(1).await;
+                pace.wait(1).await;
             };
             timeout(TURN_TIMEOUT, turn).await.map_err(|_elapsed| Denial::TooManyConnections)?;
         }
@@ -114,40 +115,13 @@ impl Share {
     pub(super) async fn carry(&self, bytes: usize) {
         if let Some(pace) = &self.person.carrying {
             let _first = self.carrying.lock().await;
-            pace.take(bytes as u64).await;
+            pace.wait(bytes as u64).await;
         }
     }
 
     /// Waits until a name may be looked up. To be held until the resolver has answered.
     pub(super) async fn lookup(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.person.lookups).acquire_owned().await.expect("it is never closed")
-    }
-}
-
-/// So much in a second, on average.
-#[derive(Debug)]
-struct Pace {
-    per_s: f64,
-    /// Until when all that was taken is paid for.
-    paid: Mutex<Instant>,
-}
-
-impl Pace {
-    fn new(per_s: NonZeroU64) -> Self {
-        Self { per_s: per_s.get() as f64, paid: Mutex::new(Instant::now()) }
-    }
-
-    /// Takes it, and waits until it is due.
-    async fn take(&self, amount: u64) {
-        let now = Instant::now();
-        let paid = {
-            let mut paid = lock(&self.paid);
-            *paid = (*paid).max(now) + Duration::from_secs_f64(amount as f64 / self.per_s);
-            *paid
-        };
-        if paid > now + BURST {
-            sleep_until(paid - BURST).await;
-        }
     }
 }
 
@@ -159,6 +133,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::time::Instant;
 
     fn limits(connections: u64, connections_per_s: u64, bytes_per_s: u64) -> Limits {
         Limits {

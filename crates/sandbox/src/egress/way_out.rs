@@ -126,7 +126,8 @@ impl WayOut {
                 Err(DialError::Io(error)) => error,
             };
             drop(permit);
-            if pause == REDIAL.0 {
+            // A program that says nothing makes it end like this, as often as it likes.
+            if pause == REDIAL.0 && error.kind() != io::ErrorKind::UnexpectedEof {
                 tracing::warn!(%sandbox, %error, "no egress channel to the sandbox: trying again");
             } else {
                 tracing::debug!(%sandbox, %error, "still no egress channel to the sandbox");

@@ -22,6 +22,8 @@ struct Seen {
     out_of_memory: bool,
     /// The sandbox has no room for files.
     disk_full: bool,
+    /// The kernel has refused the sandbox another process.
+    out_of_processes: bool,
     /// Another server had begun it, and nothing shows yet that the tool got over the change.
     just_adopted: bool,
 }
@@ -34,10 +36,11 @@ pub(super) async fn name(
     said: &Said,
     end: Result<(), Stop>,
 ) -> Result<(), Stop> {
-    let out_of_memory = match &end {
-        Err(Stop::Stopped | Stop::NotBegun(_)) => return end,
-        Ok(()) | Err(Stop::Failed(_)) => inner.driver.out_of_memory(sandbox.id()).await.unwrap_or(false),
-    };
+    if matches!(end, Err(Stop::Stopped | Stop::NotBegun(_))) {
+        return end;
+    }
+    let out_of_memory = inner.driver.out_of_memory(sandbox.id()).await.unwrap_or(false);
+    let out_of_processes = inner.driver.out_of_processes(sandbox.id()).await.unwrap_or(false);
     match end {
         Err(Stop::Failed(failure)) => {
             if failure.code == Code::NeedsReconnect && readback::lent_is_over(inner, run).await {
@@ -49,16 +52,20 @@ pub(super) async fn name(
                 && (says_so(&failure.message)
                     || says_so(&String::from_utf8_lossy(&said.stderr))
                     || is_full(sandbox).await);
-            let seen = Seen { out_of_memory, disk_full, just_adopted: said.adopted.is_some() };
+            let seen = Seen { out_of_memory, disk_full, out_of_processes, just_adopted: said.adopted.is_some() };
             let limits = inner.config.sandbox.cli;
             Err(Stop::Failed(of(failure, seen, limits)))
         }
-        Ok(()) if out_of_memory => {
-            let text = "a process of the sandbox was ended for want of memory".to_owned();
-            let told = inner.append(&run.id, &[EventBody::Log { level: LogLevel::Warn, text }], None).await;
+        Ok(()) => {
+            let memory = out_of_memory.then(|| "a process of the sandbox was ended for want of memory".to_owned());
+            let most = inner.config.sandbox.cli.pids;
+            let processes = out_of_processes
+                .then(|| format!("the sandbox had all of its {most} processes: some could not be started"));
+            let logs = memory.into_iter().chain(processes).map(|text| EventBody::Log { level: LogLevel::Warn, text });
+            let told = inner.append(&run.id, &logs.collect::<Vec<_>>(), None).await;
             told.map(drop).map_err(|error| Stop::Failed(super::fault(error)))
         }
-        end => end,
+        end @ Err(Stop::Stopped | Stop::NotBegun(_)) => end,
     }
 }
 
@@ -85,6 +92,11 @@ fn of(failure: Failure, seen: Seen, limits: Limits) -> Failure {
             let (mib, files) = (limits.disk_mib, limits.files());
             Failure::new(Code::DiskFull, format!("the sandbox needed more than its {mib} MiB, or {files} files"))
                 .hint("Ask for less at a time; `sandbox.cli.disk_mib` sets how much there is.")
+        }
+        Code::ToolCrashed if seen.out_of_processes => {
+            let (most, message) = (limits.pids, failure.message);
+            Failure::new(Code::ToolCrashed, format!("the sandbox had all of its {most} processes, and then: {message}"))
+                .hint("Ask for less at a time; `sandbox.cli.pids` sets how many there may be.")
         }
         Code::ToolCrashed | Code::ProviderUnavailable if seen.just_adopted => Failure::new(
             Code::Interrupted,
@@ -115,6 +127,12 @@ mod tests {
         assert_eq!(named(Code::ToolCrashed, Seen::default()), Code::ToolCrashed);
         assert_eq!(named(Code::ToolCrashed, memory), Code::OutOfMemory);
         assert_eq!(named(Code::ToolCrashed, disk), Code::DiskFull);
+        let processes = Seen { out_of_processes: true, ..Seen::default() };
+        let failure = of(Failure::new(Code::ToolCrashed, "words"), processes, limits);
+        assert_eq!(
+            (failure.code, &*failure.message),
+            (Code::ToolCrashed, "the sandbox had all of its 64 processes, and then: words")
+        );
         assert_eq!(named(Code::ToolCrashed, adopted), Code::Interrupted);
         assert_eq!(named(Code::ProviderUnavailable, adopted), Code::Interrupted);
         assert_eq!(named(Code::ProviderUnavailable, memory), Code::ProviderUnavailable);

@@ -27,10 +27,11 @@ use crate::{
 use polydev_sandbox::{
     Guest,
     egress::Traffic,
-    guest::{Attachment, JobOutput, OutputStream},
+    guest::{Attachment, GuestError, JobOutput, OutputStream},
+    pace::Pace,
     proto::Exit,
 };
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 use tokio::time::Instant;
 
 /// The longest line that a tool may print. Its ring in the sandbox holds more: what is no whole line stays there.
@@ -38,6 +39,12 @@ pub(super) const LINE_MAX: usize = 12 * 1024 * 1024;
 /// The most that a tool may print in a run. All of it is kept, as events: without an end to it, one sandbox
 /// could fill the database.
 const PRINTED_MAX: u64 = 64 * 1024 * 1024;
+/// How fast a tool is read, bytes a second; one that prints more waits. It keeps the server from being busy for it.
+const PACE: NonZeroU64 = NonZeroU64::new(8 * 1024 * 1024).expect("not zero");
+/// What may be read at once of one that has printed little so far: `PACE` of so much time.
+const PACE_BURST: Duration = Duration::from_secs(4);
+/// What a line counts at least: it is parsed, and may be stored.
+const LINE_COUNTS: u64 = 1024;
 /// How long events wait for others, at most.
 const BATCH: Duration = Duration::from_millis(20);
 /// How many events make a batch that waits no longer.
@@ -76,13 +83,14 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
         complaints: Complaints::default(),
         batch: Batch::default(),
     };
+    let (pace, mut due_to_read) = (Pace::new(PACE, PACE_BURST), Instant::now());
     let mut last_output = Instant::now();
     let stall = inner.config.runs.stall;
     loop {
         let quiet_since = last_output.max(hearing.tool.traffic.last_activity().into());
         let due = hearing.batch.due();
         let next = tokio::select! {
-            next = output.next() => next.map_err(lost)?,
+            next = paced(due_to_read, &mut output) => next.map_err(lost)?,
             () = tokio::time::sleep_until(due.unwrap_or(quiet_since)), if due.is_some() => {
                 if let Some(outcome) = hearing.store(&mut output).await? {
                     return Ok(outcome);
@@ -108,6 +116,7 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
         last_output = Instant::now();
         match next {
             Some(JobOutput::Bytes { stream, offset, bytes }) => {
+                due_to_read = pace.take(counted(&bytes));
                 hearing.learn().await;
                 match stream {
                     OutputStream::Stdout => hearing.hear(&bytes)?,
@@ -131,6 +140,20 @@ pub(super) async fn converse(inner: &Inner, run: &Run, tool: Tool<'_>, said: &mu
             return Ok(outcome);
         }
     }
+}
+
+/// The next output, not before it is due.
+async fn paced(due: Instant, output: &mut Attachment) -> Result<Option<JobOutput>, GuestError> {
+    if due > Instant::now() {
+        tokio::time::sleep_until(due).await;
+    }
+    output.next().await
+}
+
+/// What bytes count: many short lines are more work than a long one.
+fn counted(bytes: &[u8]) -> u64 {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    (bytes.len() as u64).max(lines * LINE_COUNTS)
 }
 
 /// What hears a tool.

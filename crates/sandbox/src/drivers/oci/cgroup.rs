@@ -200,10 +200,19 @@ impl Cgroups {
 
     /// Whether the kernel has ended a process of the sandbox for want of memory.
     pub(super) fn out_of_memory(&self, id: &SandboxId) -> bool {
-        let Some((mount, v1)) = self.controller("memory") else { return false };
-        let file = if v1 { "memory.oom_control" } else { "memory.events" };
-        let text = fs::read_to_string(mount.join(PARENT).join(id.as_str()).join(file)).unwrap_or_default();
-        text.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0"))
+        self.happened(id, "memory", |v1| if v1 { "memory.oom_control" } else { "memory.events" }, "oom_kill ")
+    }
+
+    /// Whether the kernel has refused the sandbox another process.
+    pub(super) fn out_of_processes(&self, id: &SandboxId) -> bool {
+        self.happened(id, "pids", |_| "pids.events", "max ")
+    }
+
+    /// Whether the kernel has counted any of this in a file of a controller.
+    fn happened(&self, id: &SandboxId, controller: &str, file: impl Fn(bool) -> &'static str, what: &str) -> bool {
+        let Some((mount, v1)) = self.controller(controller) else { return false };
+        let text = fs::read_to_string(mount.join(PARENT).join(id.as_str()).join(file(v1))).unwrap_or_default();
+        text.lines().any(|line| line.strip_prefix(what).is_some_and(|count| count != "0"))
     }
 
     /// Kills whatever is in the sandbox's groups, until they are empty, and removes them.

@@ -17,6 +17,7 @@ mod large;
 mod limits;
 mod logins;
 mod metrics;
+mod neighbours;
 mod network;
 mod once;
 mod pool;

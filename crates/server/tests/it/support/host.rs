@@ -57,6 +57,11 @@ pub(crate) fn mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
+/// What this file of a sandbox's control groups says, in each hierarchy that has it.
+pub(crate) fn in_groups(sandbox: &str, file: &str) -> Vec<String> {
+    cgroups_of(sandbox).into_iter().filter_map(|dir| fs::read_to_string(dir.join(file)).ok()).collect()
+}
+
 /// The processor weight of a sandbox, in each hierarchy that has one.
 pub(crate) fn weights_of(sandbox: &str) -> Vec<String> {
     let files = cgroups_of(sandbox).into_iter().flat_map(|dir| [dir.join("cpu.shares"), dir.join("cpu.weight")]);
