@@ -14,7 +14,7 @@ pub(crate) use files::{CLAUDE_SCOPES, GEMINI_SCOPE};
 pub(crate) use ledger::{Bad, DeviceAnswer, Holder, Ledger, Scope, Tokens};
 pub(crate) use person::Person;
 use std::{collections::BTreeMap, time::Duration};
-pub(crate) use token::{CODEX_CLIENT, random};
+pub(crate) use token::{CODEX_CLIENT, GEMINI_CLIENT, random};
 
 /// A person with an account at every provider: [`Standin::account`](crate::Standin::account).
 ///

@@ -39,6 +39,11 @@ pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
     let refused = match route {
         ("platform.claude.com", &Method::POST, "/v1/oauth/token") => return login::token(request, ledger),
         ("platform.claude.com", &Method::POST, "/v1/oauth/token/revoke") => return login::revoke(request, ledger),
+        // Asked by the first run in a terminal, which ends at anything but a 200.
+        ("api.anthropic.com", &Method::GET, "/api/hello")
+        | ("platform.claude.com", &Method::GET, "/v1/oauth/hello") => {
+            return json(200, &json!({"message": "hello"}));
+        }
         ("api.anthropic.com", &Method::GET, "/api/oauth/profile") => {
             return about_the_holder(request, ledger, login::profile);
         }

@@ -5,6 +5,7 @@
 
 mod assist;
 mod login;
+mod pages;
 
 use crate::{
     Ledger,
@@ -23,11 +24,17 @@ pub(crate) const HOSTS: &[&str] = &[
     "oauth2.googleapis.com",
     "www.googleapis.com",
     "cloudcode-pa.googleapis.com",
+    "accounts.google.com",
+    "codeassist.google.com",
+    "developers.google.com",
 ];
 
 /// What Google says to whoever is not signed in.
 const UNAUTHENTICATED: &str = "Request had invalid authentication credentials. Expected OAuth 2 access token, \
                                login cookie or other valid authentication credential.";
+
+/// What Google says of a fault of its own.
+const INTERNAL: &str = "An internal error has occurred. Please retry.";
 
 /// What a key begins with that is accepted.
 const KEY: &str = "AIzaStandin";
@@ -41,7 +48,11 @@ const MODELS: [(&str, &str); 3] = [
 
 /// Answers one request.
 pub(crate) fn answer(request: &Received, ledger: &Ledger) -> Reply {
+    if let Some(page) = pages::answer(request, ledger) {
+        return page;
+    }
     let with_holder = |tell: &dyn Fn(&Holder) -> Reply| match login::holder(request, ledger) {
+        Ok(holder) if holder.mute => error(500, "INTERNAL", INTERNAL, &[]),
         Ok(holder) => tell(&holder),
         Err(refusal) => *refusal,
     };
@@ -224,7 +235,7 @@ fn fault_reply(fault: Fault) -> Option<Reply> {
             let retry = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"});
             Some(with_header(error(429, "RESOURCE_EXHAUSTED", message, &[retry]), "retry-after", "7"))
         }
-        Fault::Internal => Some(error(500, "INTERNAL", "An internal error has occurred. Please retry.", &[])),
+        Fault::Internal => Some(error(500, "INTERNAL", INTERNAL, &[])),
         // Google says 503 to what Anthropic says 529 to.
         Fault::Overloaded => Some(error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.", &[])),
         Fault::Slow(_) | Fault::Stall | Fault::Cut => None,

@@ -119,7 +119,7 @@ pub(crate) fn decide(app: &App, request: &Received, ledger: &Ledger, then: impl 
 }
 
 /// A parameter of an address, the last of its name.
-fn named<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(crate) fn named<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
     parameters.iter().rev().find(|(of, _)| of == name).map(|(_, value)| value.as_str())
 }
 

@@ -106,7 +106,7 @@ fn scopes_of(digits: &str) -> Vec<&'static str> {
 /// What is pasted: the code and the state, with `#` between them.
 fn show_code(request: &Received) -> Reply {
     let parameters = request.parameters();
-    let named = |name: &str| parameters.iter().find(|(of, _)| of == name).map(|(_, value)| value.as_str());
+    let named = |name: &str| signin::named(&parameters, name);
     match (named("code"), named("state")) {
         (Some(code), Some(state)) => page::code(APP.tool, &format!("{code}#{state}")),
         _ => page::note(400, "No code was given", named("error_description").unwrap_or("Begin again in the terminal.")),

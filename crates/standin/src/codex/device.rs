@@ -9,7 +9,7 @@ use crate::{
     accounts::{Asked, CODEX_CLIENT, DeviceAnswer, Grant, Person, Polled, Scope, challenge_of},
     received::Received,
     reply::{Reply, json},
-    signin::{Decision, decide, page},
+    signin::{Decision, decide, named, page},
 };
 use serde_json::json;
 
@@ -61,7 +61,7 @@ fn refused(status: u16, code: &str, message: &str) -> Reply {
 /// The page on which a person enters the code that their tool shows, and then decides.
 pub(super) fn page(request: &Received, ledger: &Ledger) -> Reply {
     let parameters = request.parameters();
-    let Some((_, user_code)) = parameters.iter().find(|(name, _)| name == "user_code") else {
+    let Some(user_code) = named(&parameters, "user_code") else {
         return enter(200, "Enter the code that Codex shows", "");
     };
     if ledger.device(user_code).is_none() {

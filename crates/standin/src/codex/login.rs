@@ -5,7 +5,7 @@
 use super::error;
 use crate::{
     Ledger, Provider,
-    accounts::{Bad, Holder, Tokens, random},
+    accounts::{Bad, Holder, NoGrant, Tokens, random},
     received::Received,
     reply::{Reply, json, late, with_header},
 };
@@ -18,7 +18,9 @@ pub(super) fn token(request: &Received, ledger: &Ledger) -> Reply {
     match field("grant_type") {
         "authorization_code" => match ledger.redeem(Provider::Codex, &fields) {
             Ok(redeemed) => late(granted(&redeemed.tokens), redeemed.late),
-            Err(_) => refused(400, "invalid_grant", "Invalid authorization code."),
+            Err(NoGrant::Unknown | NoGrant::Expired | NoGrant::Elsewhere | NoGrant::Verifier | NoGrant::State) => {
+                refused(400, "invalid_grant", "Invalid authorization code.")
+            }
         },
         "refresh_token" => match ledger.refresh(Provider::Codex, field("refresh_token")) {
             Ok(tokens) => granted(&tokens),

@@ -6,7 +6,7 @@
 use super::error;
 use crate::{
     Ledger, Provider,
-    accounts::{Bad, GEMINI_SCOPE, Holder, Tokens},
+    accounts::{Bad, GEMINI_SCOPE, Holder, NoGrant, Tokens},
     clock,
     received::Received,
     reply::{Reply, json, late},
@@ -20,7 +20,11 @@ pub(super) fn token(request: &Received, ledger: &Ledger) -> Reply {
     match field("grant_type") {
         "authorization_code" => match ledger.redeem(Provider::Gemini, &fields) {
             Ok(redeemed) => late(granted(&redeemed.tokens, true), redeemed.late),
-            Err(_) => refused("invalid_grant", "Malformed auth code."),
+            Err(NoGrant::Unknown | NoGrant::Expired | NoGrant::State) => {
+                refused("invalid_grant", "Malformed auth code.")
+            }
+            Err(NoGrant::Elsewhere) => refused("redirect_uri_mismatch", "Bad Request"),
+            Err(NoGrant::Verifier) => refused("invalid_grant", "Invalid code verifier."),
         },
         "refresh_token" => match ledger.refresh(Provider::Gemini, field("refresh_token")) {
             Ok(tokens) => granted(&tokens, false),
@@ -43,6 +47,7 @@ pub(super) fn revoke(request: &Received, ledger: &Ledger) -> Reply {
 pub(super) fn token_info(request: &Received, ledger: &Ledger) -> Reply {
     let token = request.bearer().unwrap_or_default();
     match ledger.holder(Provider::Gemini, token) {
+        Ok(holder) if holder.mute => error(500, "INTERNAL", super::INTERNAL, &[]),
         Ok(holder) => {
             let body = json!({
                 "sub": holder.person.number("google"), "scope": GEMINI_SCOPE, "email": holder.person.email(),
@@ -83,7 +88,7 @@ fn granted(tokens: &Tokens, first: bool) -> Reply {
         "access_token": tokens.access, "expires_in": tokens.expires_in(), "scope": GEMINI_SCOPE,
         "token_type": "Bearer", "id_token": tokens.id,
     });
-    if first {
+    if first && !tokens.refresh.is_empty() {
         body["refresh_token"] = json!(tokens.refresh);
     }
     json(200, &body)

@@ -41,6 +41,35 @@ async fn a_person_signs_in_at_the_page_that_the_tool_opens() {
 }
 
 #[tokio::test]
+async fn the_first_run_in_a_terminal_signs_in() {
+    let Some((standin, browser, mut computer)) = start().await else { return };
+    let mut tool = computer.start_in_terminal(&[], "claude");
+    tool.says("Choose the text style").await;
+    tool.press_until("\r", "Select login method").await;
+    tool.press_until("\r", "Paste code here").await;
+    let page = browser.open(&computer.opened().await).await;
+    let done = browser.press(&page, "Authorize", &[]).await;
+    assert_eq!(done.heading(), "You are signed in to Claude Code");
+    tool.says("Login successful").await;
+    assert_eq!(computer.json(FILE)["claudeAiOauth"]["accountUuid"], standin.account("ada").id(Claude));
+    // The tool is still there, and says the same of itself.
+    assert_eq!(status(&computer).await.0["email"], "ada@example.test");
+}
+
+#[tokio::test]
+async fn two_people_sign_in_at_once_and_each_gets_their_own() {
+    let Some((standin, browser, mut one)) = start().await else { return };
+    let Some(mut other) = Computer::of(&standin) else { return };
+    let tools = (one.start(&[], &LOGIN), other.start(&[], &LOGIN));
+    let pages = (browser.open(&one.opened().await).await, browser.open(&other.opened().await).await);
+    browser.press(&pages.1, "Authorize", &[("account", "bob")]).await;
+    browser.press(&pages.0, "Authorize", &[("account", "eve")]).await;
+    assert!(tools.0.finish().await.status.success() && tools.1.finish().await.status.success());
+    assert_eq!(status(&one).await.0["email"], "eve@example.test");
+    assert_eq!(status(&other).await.0["email"], "bob@example.test");
+}
+
+#[tokio::test]
 async fn a_code_is_pasted_from_the_printed_link_short_or_whole() {
     let Some((standin, browser, computer)) = start().await else { return };
     for whole in [false, true] {

@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    time::Duration,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -24,6 +25,9 @@ use super::DEADLINE;
 
 /// The user of the image.
 const USER: u32 = 10001;
+
+/// How long a dialog may take no notice of a key before it is pressed again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Mounts, then the tool: `IMAGE ROOT HOME COMMAND…`.
 const INSIDE: &str = r#"
@@ -51,6 +55,8 @@ pub(crate) struct Computer {
 /// A tool that runs.
 pub(crate) struct Tool {
     child: Child,
+    /// What it has printed and nobody has looked at.
+    said: Vec<u8>,
 }
 
 impl Computer {
@@ -93,6 +99,17 @@ impl Computer {
         fs::metadata(self.path(name)).unwrap().permissions().mode() & 0o777
     }
 
+    /// Writes a file into the home, as its user would.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        let dir = path.parent().unwrap();
+        fs::create_dir_all(dir).unwrap();
+        fs::write(&path, text).unwrap();
+        for path in [dir, &path] {
+            chown(path, Some(USER), Some(USER)).unwrap();
+        }
+    }
+
     /// The next address that the tool opened in a browser.
     pub(crate) async fn opened(&mut self) -> String {
         let mut line = String::new();
@@ -125,7 +142,7 @@ impl Computer {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Tool { child }
+        Tool { child, said: Vec::new() }
     }
 
     /// Starts a tool that wants a terminal, and gives it a wide one.
@@ -148,28 +165,41 @@ impl Tool {
 
     /// Everything that it prints until a text has come.
     pub(crate) async fn says(&mut self, text: &str) -> String {
-        self.prints(text, |said| said.contains(text)).await
+        let said = timeout(DEADLINE, self.prints(|said| said.contains(text))).await;
+        said.unwrap_or_else(|_| panic!("`{text}` is not in `{}`", plain(&self.said)))
     }
 
     /// The line that it prints with this text in it.
     pub(crate) async fn line(&mut self, text: &str) -> String {
-        let with_text = |said: &str| said.split_inclusive('\n').any(|line| line.ends_with('\n') && line.contains(text));
-        let said = self.prints(text, with_text).await;
+        let has = |line: &str| line.ends_with('\n') && line.contains(text);
+        let said = timeout(DEADLINE, self.prints(|said| said.split_inclusive('\n').any(has))).await;
+        let said = said.unwrap_or_else(|_| panic!("`{text}` is not in `{}`", plain(&self.said)));
         said.lines().find(|line| line.contains(text)).unwrap().to_owned()
     }
 
-    async fn prints(&mut self, what: &str, enough: impl Fn(&str) -> bool) -> String {
-        let out = self.child.stdout.as_mut().unwrap();
-        let mut said = Vec::new();
-        let until = async {
-            while !enough(&String::from_utf8_lossy(&said)) {
-                assert_ne!(out.read_buf(&mut said).await.unwrap(), 0, "it ended");
+    /// Presses a key until a text comes: a dialog is seen before it takes keys, by some ticks of a busy machine.
+    pub(crate) async fn press_until(&mut self, key: &str, text: &str) {
+        let pressing = async {
+            loop {
+                self.type_in(key).await;
+                if timeout(PATIENCE, self.prints(|said| said.contains(text))).await.is_ok() {
+                    return;
+                }
             }
         };
-        if timeout(DEADLINE, until).await.is_err() {
-            panic!("`{what}` is not in `{}`", String::from_utf8_lossy(&said));
+        if timeout(DEADLINE, pressing).await.is_err() {
+            panic!("`{text}` is not in `{}`", plain(&self.said));
         }
-        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    /// What it has printed since the last time, once it is enough.
+    async fn prints(&mut self, enough: impl Fn(&str) -> bool) -> String {
+        let out = self.child.stdout.as_mut().unwrap();
+        while !enough(&plain(&self.said)) {
+            let more = out.read_buf(&mut self.said).await.unwrap();
+            assert_ne!(more, 0, "it ended: {}", plain(&self.said));
+        }
+        plain(&std::mem::take(&mut self.said))
     }
 
     /// Waits for its end; its input is closed.
@@ -180,12 +210,26 @@ impl Tool {
 
     /// Waits for its end; its input stays open, as a terminal's does.
     pub(crate) async fn finish(self) -> Output {
-        let Self { mut child } = self;
+        let Self { mut child, .. } = self;
         let input = child.stdin.take();
         let ended = timeout(DEADLINE, child.wait_with_output()).await.expect("it did not end").unwrap();
         drop(input);
         ended
     }
+}
+
+/// What stands on a terminal: without colours, and with a space for each step to the right.
+fn plain(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let mut parts = said.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| ('@'..='~').contains(&c)).map_or(part.len(), |at| at + 1);
+        let (sequence, text) = part.split_at(end);
+        plain.push_str(if sequence.ends_with(['C', 'G']) { " " } else { "" });
+        plain.push_str(text);
+    }
+    plain
 }
 
 /// Where the cli image lies: built by `make image`.

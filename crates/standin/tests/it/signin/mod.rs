@@ -4,6 +4,7 @@ mod browser;
 mod claude;
 mod codex;
 mod computer;
+mod gemini;
 mod pages;
 
 use browser::{Browser, Page};
