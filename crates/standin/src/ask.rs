@@ -36,6 +36,9 @@ pub(crate) enum Ask {
         /// For `fault`: what goes wrong, such as `denied`; nothing without it.
         #[arg(long)]
         is: Option<SignInFault>,
+        /// For `approve`: the code that the tool shows.
+        #[arg(long)]
+        user_code: Option<String>,
         /// For `login`: the folder to write the tool's files into, instead of printing them.
         #[arg(long)]
         into: Option<PathBuf>,
@@ -61,11 +64,13 @@ pub(crate) enum What {
     First,
     /// Says what goes wrong when it signs in.
     Fault,
+    /// Agrees to what a tool's device code stands for (codex).
+    Approve,
 }
 
 /// Does what was asked.
 pub(crate) async fn ask(ask: Ask) -> anyhow::Result<()> {
-    let Ask::Account { proxy, name, provider, what, lives, is, into } = ask;
+    let Ask::Account { proxy, name, provider, what, lives, is, user_code, into } = ask;
     let (method, step) = match what {
         What::Status => ("GET", ""),
         What::Login => ("POST", "/login"),
@@ -75,11 +80,13 @@ pub(crate) async fn ask(ask: Ask) -> anyhow::Result<()> {
         What::Revoke => ("POST", "/revoke"),
         What::First => ("POST", "/first"),
         What::Fault => ("POST", "/fault"),
+        What::Approve => ("POST", "/approve"),
     };
-    let query = match (lives, is) {
-        (Some(seconds), _) => format!("?lives={seconds}"),
-        (None, Some(fault)) => format!("?is={fault}"),
-        (None, None) => String::new(),
+    let query = match (lives, is, user_code) {
+        (Some(seconds), _, _) => format!("?lives={seconds}"),
+        (None, Some(fault), _) => format!("?is={fault}"),
+        (None, None, Some(code)) => format!("?user_code={code}"),
+        (None, None, None) => String::new(),
     };
     let answer = send(&proxy, method, &format!("/accounts/{name}/{}{step}{query}", provider.name())).await?;
     let told = match (what, into) {

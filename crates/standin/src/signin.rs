@@ -9,6 +9,9 @@
 //!                     └ Deny ──────► redirect_uri?error=access_denied
 //! ```
 //!
+//! A page offers who was put first for its provider, else the first person anybody spoke of, else `ada`; the others
+//! by link, and whoever else by name. A `login_hint` or `account` in the address counts more.
+//!
 //! What a provider has of its own (which tool asks, where it may be sent back to) is its [`App`]. The code is
 //! redeemed at the provider's token endpoint: `accounts/codes.rs`.
 

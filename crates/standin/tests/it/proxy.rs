@@ -113,6 +113,26 @@ async fn the_program_writes_the_files_of_a_login() {
     assert!(!refused.status.success());
 }
 
+#[tokio::test]
+async fn the_program_says_who_signs_in_and_what_goes_wrong() {
+    let (standin, client) = start().await;
+    let begun =
+        client.post("https://auth.openai.com/api/accounts/deviceauth/usercode", &[], serde_json::json!({})).await;
+    let code = begun.json()["user_code"].as_str().unwrap().to_owned();
+    let account = ["account", "--proxy", &standin.proxy_url(), "bob", "codex"];
+    for (arguments, good) in [
+        (&["first"][..], true),
+        (&["fault", "--is", "slow-token-10"], true),
+        (&["fault", "--is", "nothing"], false),
+        (&["approve", "--user-code", "BBBB-BBBBB"], false),
+        (&["approve", "--user-code", &code], true),
+        (&["approve", "--user-code", &code], false),
+    ] {
+        let done = program().args(account).args(arguments).output().await.unwrap();
+        assert_eq!(done.status.success(), good, "{arguments:?}: {done:?}");
+    }
+}
+
 fn program() -> tokio::process::Command {
     let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_polydev-standin"));
     program.stdout(Stdio::piped()).kill_on_drop(true);
