@@ -23,9 +23,9 @@ build:
 	@scripts/web
 	cargo build --workspace
 
-image: build ## Build the image that sandboxes are made from, and prove it in one (nothing, if it is there)
+image: build ## Build the images that sandboxes are made from, and prove each in one (nothing, if they are there)
 	@scripts/setup image sandbox
-	scripts/as-root 'making an image' $(POLYDEV) image build cli
+	scripts/as-root 'making images' $(POLYDEV) image build
 
 run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
 	@echo

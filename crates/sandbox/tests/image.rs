@@ -309,26 +309,38 @@ async fn the_build_that_is_killed() {
     .unwrap();
 }
 
-/// The image that the product uses, made here if `make image` has not made it.
+/// The images that the product uses, made here if `make image` has not made them.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_image_is_what_the_recipe_says() -> Result<()> {
+async fn the_real_images_are_what_their_recipes_say() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         println!("skipped: images are made by root");
         return Ok(());
     }
+    for kind in Kind::ALL {
+        is_what_its_recipe_says(*kind).await?;
+    }
+    Ok(())
+}
+
+async fn is_what_its_recipe_says(kind: Kind) -> Result<()> {
     let store = ImageStore::open(images_dir());
-    let built = store.build(Kind::Cli, None, &mut |progress| println!("{progress:?}")).await;
+    let built = store.build(kind, None, &mut |progress| println!("{progress:?}")).await;
     let image = built.with_context(|| format!("no image in `{}`: run `make image`", store.dir().display()))?.image;
     ensure!(image.up_to_date && image.current, "{image:?}");
-    let again = store.build(Kind::Cli, None, &mut |_| {}).await?;
+    let again = store.build(kind, None, &mut |_| {}).await?;
     ensure!(!again.new && again.image == image, "built twice: {again:?}");
 
-    // From inside a sandbox: the tools print their pinned versions, the content id is the same.
+    // From inside a sandbox: the tools print their pinned versions, the content id is the same, the desktop comes up.
     let state = tempfile::tempdir()?;
     let driver = isolating(state.path()).await?;
-    let report = store.verify(Kind::Cli, Some(&driver), &mut |_| {}).await?;
+    let report = store.verify(kind, Some(&driver), &mut |_| {}).await?;
     ensure!(report.passed(), "{}", report.failures());
-    for name in image.tools.keys().map(String::as_str).chain(["agent", "content id", "user", "set-user-id"]) {
+    let own: &[&str] = match kind {
+        Kind::Cli => &[],
+        Kind::Desktop => &["desktop", "screen", "letters without a font", "fonts' cache", "prepared"],
+    };
+    let all = image.tools.keys().map(String::as_str).chain(["agent", "content id", "user", "set-user-id"]);
+    for name in all.chain(own.iter().copied()) {
         ensure!(report.checks.iter().any(|check| check.name == name), "{name} was not looked at: {report:?}");
     }
     ensure!(driver.observe().await?.is_empty(), "the proof left its sandbox");
@@ -336,7 +348,7 @@ async fn the_real_image_is_what_the_recipe_says() -> Result<()> {
     // Read without mounting, as no driver would.
     let inside = cmd::run(Cmd::new("debugfs").args(["-R", &format!("cat {IDENTITY}")]).arg(&image.path)).await?;
     let identity: serde_json::Value = serde_json::from_slice(&inside.stdout)?;
-    ensure!(identity["id"] == image.id.as_str() && identity["kind"] == "cli", "{identity}");
+    ensure!(identity["id"] == image.id.as_str() && identity["kind"] == kind.as_str(), "{identity}");
     ensure!(identity["tools"] == serde_json::json!(image.tools), "{identity}");
     Ok(())
 }

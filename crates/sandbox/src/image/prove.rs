@@ -2,15 +2,19 @@
 
 use super::{HOME, IDENTITY, Image, Kind, UID, USER, WORKSPACE, verify::Report};
 use crate::{
+    desktop,
     driver::{Cpus, Driver, DriverError, Limits, Priority, SandboxId, SandboxSpec},
     guest::{Guest, GuestError, JobOutput, OutputStream},
 };
-use polydev_proto::{Exec, Exit, Overflow, Ring};
+use polydev_proto::{Exec, Exit, Overflow, Ring, Stage};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::io::AsyncReadExt;
 
 /// How long a program may take to tell its version. A first start from a cold disk takes 2 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long the desktop may take to be up, Firefox too. It takes 3 s; 30 from a cold disk.
+const DESKTOP_WITHIN: Duration = Duration::from_secs(180);
 /// How much of a program's output is kept, in bytes.
 const OUTPUT: u32 = 64 << 10;
 /// As `sandbox.cli` has it by default.
@@ -69,6 +73,12 @@ fn sandbox_id(image: &Image) -> SandboxId {
     format!("sbx_{name}").parse().expect("10 bytes are 16 characters of `a-z2-7`")
 }
 
+/// What every program has.
+fn environment() -> BTreeMap<String, String> {
+    let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", HOME), ("LANG", "C.UTF-8")];
+    BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())))
+}
+
 struct Prover<'a> {
     guest: Guest,
     image: &'a Image,
@@ -116,19 +126,57 @@ impl Prover<'_> {
         }
     }
 
-    /// What only a desktop has.
+    /// What only a desktop has, and then that it comes up.
     async fn desktop(&mut self) {
         self.check("firefox", &["firefox-esr", "--version"], |said| said.starts_with("Mozilla Firefox ")).await;
         let look = format!("for c in {LETTERS}; do [ \"$(fc-list \":charset=$c\")\" ] || echo $c; done");
         self.check("letters without a font", &["sh", "-c", &look], str::is_empty).await;
         // What was prepared when the image was built: without the cache every program looks at every font.
-        let prepared =
-            ".mozilla/firefox/polydev/compatibility.ini .cache/mozilla/firefox/polydev/startupCache/scriptCache.bin";
-        let look = format!("cd; ls {prepared} && ls /var/cache/fontconfig/*.cache-* | wc -l");
-        self.check("prepared", &["sh", "-c", &look], |said| {
-            said.lines().last().is_some_and(|count| count.parse().is_ok_and(|count: u32| count > 0))
+        self.check("fonts' cache", &["fc-cache", "--verbose", "--system-only"], |said| {
+            said.contains("existing cache is valid") && !said.contains("caching, new")
         })
         .await;
+        let prepared =
+            ".mozilla/firefox/polydev/compatibility.ini .cache/mozilla/firefox/polydev/startupCache/scriptCache.bin";
+        self.check("prepared", &["sh", "-c", &format!("cd; ls {prepared}")], |said| said.lines().count() == 2).await;
+        match tokio::time::timeout(DESKTOP_WITHIN, self.come_up()).await {
+            Ok(Ok(took)) => self.report.add("desktop", true, took),
+            Ok(Err(why)) => self.report.add("desktop", false, why),
+            Err(_elapsed) => self.report.add("desktop", false, format!("not up within {} s", DESKTOP_WITHIN.as_secs())),
+        }
+        match tokio::time::timeout(ANSWER_WITHIN, self.screen_says()).await {
+            Ok(Ok(said)) => self.report.add("screen", said.starts_with("RFB "), said.trim()),
+            Ok(Err(error)) => self.report.add("screen", false, error.to_string()),
+            Err(_elapsed) => self.report.add("screen", false, "it says nothing"),
+        }
+    }
+
+    /// Starts the desktop and waits until all of it is there. How long each part took, or what has failed.
+    async fn come_up(&mut self) -> Result<String, String> {
+        let started = desktop::start(&self.guest, desktop::SIZE, environment(), None).await;
+        started.map_err(|error| error.to_string())?;
+        let mut told = self.guest.ready().await.map_err(|error| error.to_string())?;
+        let mut stages: BTreeMap<String, Stage> = BTreeMap::new();
+        while let Some(stage) = told.next().await.map_err(|error| error.to_string())? {
+            if let Some(why) = stage.failed {
+                return Err(format!("{}: {why}", stage.name));
+            }
+            stages.insert(stage.name.clone(), stage);
+            // The agent first tells all that there are.
+            if stages.contains_key(Stage::READY) && stages.values().all(|stage| stage.done) {
+                let took = |stage: &Stage| stage.took_ms.map(|ms| format!("{} {ms} ms", stage.name));
+                return Ok(stages.values().filter_map(took).collect::<Vec<_>>().join(", "));
+            }
+        }
+        Err("the agent tells nothing of it".to_owned())
+    }
+
+    async fn screen_says(&mut self) -> Result<String, GuestError> {
+        let mut said = [0; 12];
+        let asked = "looking at the screen";
+        let read = self.guest.vnc().await?.read_exact(&mut said).await;
+        read.map_err(|source| GuestError::Broken { asked, source })?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The content id, as it is read from inside.
@@ -168,11 +216,10 @@ impl Prover<'_> {
         self.jobs += 1;
         let job = format!("proof-{}", self.jobs);
         let ring = Ring { capacity: OUTPUT, overflow: Overflow::DropOldest };
-        let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", HOME), ("LANG", "C.UTF-8")];
         let exec = Exec {
             job: job.clone(),
             argv: argv.iter().map(|&arg| arg.to_owned()).collect(),
-            env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
+            env: environment(),
             cwd: WORKSPACE.to_owned(),
             stdin: false,
             pty: None,
