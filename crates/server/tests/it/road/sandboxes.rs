@@ -224,7 +224,7 @@ async fn what_ended_long_ago_is_forgotten_when_the_server_starts() {
             store.close().await;
         });
         server.run();
-        host::until(Duration::from_secs(20), || server.log().contains("old runs are forgotten"));
+        host::until(Duration::from_secs(20), || server.log().contains("what is old is forgotten"));
         server
     })
     .await;
