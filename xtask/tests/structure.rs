@@ -101,6 +101,8 @@ fn no_registry_host_and_no_path_of_one_machine() -> Result<()> {
     let mut found = Vec::new();
     for (path, text) in tracked_text()? {
         for (number, line) in text.lines().enumerate() {
+            // `/proc/PID/ro` + `ot/` is on every machine.
+            let line = line.replace(&["}/ro", "ot/"].concat(), "");
             if let Some(name) = forbidden.iter().find(|name| line.contains(name.as_str())) {
                 found.push(format!("{}:{}: {name}", path.display(), number + 1));
             }
