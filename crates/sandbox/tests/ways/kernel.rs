@@ -3,7 +3,7 @@
 use crate::{
     Family,
     files::server_folder,
-    house::{House, Inside, SETUID_PROBE, Said, Try, at, eventually},
+    house::{House, Inside, SETUID_PROBE, Said, Try, at, happens},
     rules::*,
     sys::file_handle,
 };
@@ -214,9 +214,10 @@ async fn of(house: House) {
     ];
     let look = async |way: &str, inside: &Inside, got: &str| match way {
         "the release agent of a control group" => {
-            eventually("the agent has run, on the host", || released.exists()).await;
-            // A hierarchy lasts as long as it has groups.
+            let ran = happens(|| released.exists()).await;
+            // A hierarchy lasts as long as it has groups, for everybody on this host.
             assert_eq!(inside.probe(&["remove-folder", got]).await.to_string(), "got removed");
+            assert!(ran, "the agent has not run, on the host");
         }
         "a file of the host, by a remount" | "a file of the host, by a changed copy of its mount" => {
             let certificates = fs::read_to_string(house.folder(inside).join("ca.pem")).unwrap();
