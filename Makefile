@@ -48,7 +48,7 @@ soak: image ## What is too heavy for every day: long runs of the same, many more
 	@scripts/setup test
 	scripts/soak
 
-bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory); the figures go to bench/
+bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory egress neighbours); the figures go to bench/
 	@# In a mount namespace of its own: what it mounts goes with it, however it ends.
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes unshare --mount' \
 		cargo bench --package polydev-server --bench figures -- $(PARTS)

@@ -380,6 +380,7 @@ async fn limits(host: &Host) {
         let found = most(file);
         assert!(found.iter().all(|found| found.contains(limit)), "{file}: {found:?}");
     }
+    assert_eq!(sh(&guest, "cat /proc/self/oom_score_adj").await, "500\n", "it goes before the server does");
     assert_eq!(sh(&guest, "cat /proc/sys/net/ipv4/tcp_wmem").await, "4096\t16384\t262144\n");
 
     let full = run(&guest, job(&["/bin/dd", "if=/dev/zero", "of=/workspace/big", "bs=64k"])).await;

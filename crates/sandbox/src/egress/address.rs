@@ -192,16 +192,27 @@ impl OwnHost {
     }
 }
 
+/// The shortest prefix of a network that may be a host's own. Whoever leads all that passes to a proxy of theirs has a
+/// route that says of every address that it is local.
+const OWN_PREFIX_MIN: u8 = 8;
+
 /// The local addresses and networks of `/proc/net/fib_trie`: a leaf `|-- ADDRESS`, then
-/// a line such as `/32 host LOCAL`.
+/// a line such as `/32 host LOCAL`. What other tables than the usual ones say is for some packets only.
 pub(super) fn parse_fib_trie(text: &str) -> Vec<IpNet> {
     let mut leaf = None;
     let mut found = Vec::new();
-    for line in text.lines().map(str::trim) {
+    let mut is_usual = false;
+    for line in text.lines() {
+        if !line.starts_with(' ') {
+            is_usual = matches!(line, "Main:" | "Local:");
+        }
+        let line = line.trim();
         if let Some(address) = line.strip_prefix("|-- ") {
             leaf = address.parse::<Ipv4Addr>().ok();
         } else if let Some(prefix) = line.strip_suffix(" host LOCAL").and_then(|line| line.strip_prefix('/'))
             && let (Some(address), Ok(prefix)) = (leaf, prefix.parse())
+            && is_usual
+            && prefix >= OWN_PREFIX_MIN
         {
             found.extend(Ipv4Net::new(address, prefix).ok().map(IpNet::V4));
         }
@@ -225,9 +236,10 @@ pub(super) fn parse_ipv6_route(text: &str) -> impl Iterator<Item = IpNet> {
     text.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (&[network, prefix, ..], &[.., flags, _interface]) = (&fields[..], &fields[..]) else { return None };
-        let local = u32::from_str_radix(flags, 16).ok()? & RTF_LOCAL != 0;
-        let net = Ipv6Net::new(v6_of(network)?, u8::from_str_radix(prefix, 16).ok()?).ok()?;
-        local.then_some(IpNet::V6(net))
+        let is_local = u32::from_str_radix(flags, 16).ok()? & RTF_LOCAL != 0;
+        let prefix = u8::from_str_radix(prefix, 16).ok()?;
+        let net = Ipv6Net::new(v6_of(network)?, prefix).ok()?;
+        (is_local && prefix >= OWN_PREFIX_MIN).then_some(IpNet::V6(net))
     })
 }
 
@@ -244,7 +256,9 @@ mod tests {
         let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     \
                     +-- 127.0.0.0/8 2 0 2\n           |-- 127.0.0.0\n              /8 host LOCAL\n           \
                     |-- 127.0.0.1\n              /32 host LOCAL\n           |-- 203.0.113.2\n              \
-                    /32 host LOCAL\n        |-- 203.0.113.255\n           /32 link BROADCAST\n";
+                    /32 host LOCAL\n        |-- 203.0.113.255\n           /32 link BROADCAST\n\
+                    Id 100:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 host LOCAL\n     |-- 198.51.100.0\n        \
+                    /24 host LOCAL\n";
         let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
         assert_eq!(parse_fib_trie(trie), nets(&["127.0.0.0/8", "127.0.0.1/32", "203.0.113.2/32"]));
 
@@ -260,6 +274,7 @@ mod tests {
             route("fd000000000000000000000000000000 40", "00000001", "eth0"),
             route("fd000000000000000000000000000002 80", "80200001", "eth0"),
             route("20010db8000000000000000000000000 20", "80200001", "lo"),
+            route(&format!("{zeros} 00"), "80200001", "lo"),
         ];
         let local = parse_ipv6_route(&routes.concat()).collect::<Vec<_>>();
         assert_eq!(local, nets(&["fd00::2/128", "2001:db8::/32"]));

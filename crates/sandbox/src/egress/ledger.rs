@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_is_logged_by_its_logarithm() {
+        let ledger = Ledger::new();
+        let denied = |host: &str| ledger.enter(host, 443, Verdict::Denied, Some("not_allowed")).is_worth_a_word();
+        let logged: Vec<u64> = (0..1000).filter_map(|_| denied("a.example.com")).collect();
+        assert_eq!(logged, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+        let others = (0..100_000).filter_map(|n| denied(&format!("{n}.example.com"))).count();
+        assert!(others < 300, "{others}");
+    }
+
+    #[test]
     fn what_was_opened_may_be_refused_afterwards() {
         let ledger = Ledger::new();
         ledger.enter("a.example.com", 443, Verdict::Allowed, None).deny("not_tls");

@@ -5,6 +5,8 @@
 //!   load    1, 8 and 32 runs at a time                       beside as many bare tools
 //!   events  one run that says much, and many who follow it   beside a bare server of events
 //!   memory  of sandboxes, of the server                      beside the bare tool
+//!   egress  connections, round trips, downloads              beside plain TCP
+//!   neighbours  runs beside sandboxes that do their worst    beside the same while those are frozen
 //! ```
 //! Words after `--` choose parts; without them all are measured. Each prints a table and keeps its
 //! figures in `bench/`. `bench/README.md` says how to read them, and which variables make it shorter.
@@ -16,12 +18,16 @@
 #![expect(clippy::print_stdout, reason = "it prints its tables")]
 
 mod bare;
+mod egress;
 mod events;
 #[path = "../../tests/it/support/host.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests use the rest of it, and it is theirs")]
 mod host;
 mod load;
 mod memory;
+mod neighbours;
+#[path = "../../tests/it/support/offenders.rs"]
+mod offenders;
 mod proc;
 mod readers;
 mod road;
@@ -60,14 +66,16 @@ async fn main() -> Result<()> {
     let standin = Arc::new(Standin::start(Options::default()).await?);
     let image = bare::Image::mount(&standin)?;
     let bench = Bench { standin, image, cores: std::thread::available_parallelism()?.get() };
-    let all = ["road", "load", "events", "memory"].map(str::to_owned).to_vec();
+    let all = ["road", "load", "events", "memory", "egress", "neighbours"].map(str::to_owned).to_vec();
     for part in if words.is_empty() { all } else { words } {
         let figures = match part.as_str() {
             "road" => road::measure(&bench).await?,
             "load" => load::measure(&bench).await?,
             "events" => events::measure(&bench).await?,
             "memory" => memory::measure(&bench).await?,
-            other => bail!("there is no part `{other}`: road, load, events, memory"),
+            "egress" => egress::measure(&bench).await?,
+            "neighbours" => neighbours::measure(&bench).await?,
+            other => bail!("there is no part `{other}`: road, load, events, memory, egress, neighbours"),
         };
         keep(&part, &bench, figures)?;
     }

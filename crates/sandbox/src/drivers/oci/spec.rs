@@ -24,6 +24,10 @@ const SHM_FILES: u64 = 4096;
 /// them are on loopback. The kernel's most is 6 MiB, and what all sockets of a host may hold together is some gigabytes.
 const SOCKET_BUFFERS: &str = "4096 16384 262144";
 
+/// When the host itself has no memory left, a sandbox's processes go before the server and all else (proc(5),
+/// `oom_score_adj`).
+const OUT_OF_MEMORY_FIRST: i32 = 500;
+
 /// What may be read from the image's disk in a second: bytes, and requests. What is in memory does not count.
 const READ_BYTES: u64 = 256 * 1024 * 1024;
 const READ_REQUESTS: u64 = 8192;
@@ -141,6 +145,7 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
             "env": [],
             "cwd": "/",
             "noNewPrivileges": true,
+            "oomScoreAdj": OUT_OF_MEMORY_FIRST,
             "capabilities": { "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [] },
             "rlimits": [
                 { "type": "RLIMIT_NOFILE", "soft": files, "hard": files },

@@ -60,13 +60,14 @@ pub(crate) const OFFENDERS: [Offender; 6] = [
         is_at_work: |sandbox| opened(sandbox) > 200,
     },
     Offender {
-        // On what the tool itself speaks by: standard output and standard error of the first process's children.
+        // By what the tool itself speaks, and in its words: each line is an event.
         name: "flood of output",
         script: r#"
+            word='{"type":"stream_event","event":{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"noise "}}}'
             for stat in /proc/[0-9]*/stat; do
                 read -r pid name state parent rest < "$stat"
                 if [ "$parent" = 1 ]; then
-                    yes noise > "/proc/$pid/fd/1" &
+                    yes "$word" > "/proc/$pid/fd/1" &
                     yes noise > "/proc/$pid/fd/2" &
                 fi
             done 2>/dev/null
