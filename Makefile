@@ -29,7 +29,8 @@ image: build ## Build the images that sandboxes are made from, and prove each in
 
 run: image ## Run a server on http://127.0.0.1:4000, its data in target/dev
 	@echo
-	@echo 'The server starts. In another terminal, in this folder:'
+	@echo 'The server starts. The first time it shows a setup link: open it in a browser, and go on there.'
+	@echo 'Or in another terminal, in this folder:'
 	@echo '  $(SUDO)$(POLYDEV) --data-dir $(DEV_DATA) user create you@example.com'
 	@echo '  export POLYDEV_API_KEY=$$($(SUDO)$(POLYDEV) --data-dir $(DEV_DATA) key create)'
 	@echo '  $(POLYDEV) connect claude --api-key-stdin    # paste your API key, Enter, Ctrl-D'

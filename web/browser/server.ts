@@ -96,6 +96,12 @@ export class Server {
     this.#server = null;
   }
 
+  /** Ends the server's process as an operator does. */
+  async end(): Promise<void> {
+    await end(this.#server, "SIGTERM");
+    this.#server = null;
+  }
+
   /** Runs a command of its command line. */
   command(args: string[], stdin = ""): Promise<string> {
     return new Promise((resolve, reject) => {

@@ -52,7 +52,7 @@ export async function readStream(path: string, told: Told, signal: AbortSignal):
 
 /** How long to wait before the next attempt, ms: longer each time, and never all pages at the same moment. */
 export const backoff = (attempt: number, chance = Math.random()): number =>
-  Math.min(1000 * 2 ** Math.min(attempt, 10), 10_000) * (0.75 + chance / 2);
+  Math.min(1000 * 2 ** Math.min(attempt, 10), 4000) * (0.75 + chance / 2);
 
 /** Waits, unless it is given up. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {

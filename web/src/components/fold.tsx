@@ -1,16 +1,38 @@
-import type { ReactNode } from "react";
+import { type ComponentProps, type ReactNode, useState } from "react";
 import { Icon } from "./icon";
+
+/** A `details` whose inside is made once it is opened: there may be much of it, and many of them. */
+export function Details({
+  summary,
+  children,
+  open = false,
+  ...rest
+}: ComponentProps<"details"> & { summary: ReactNode }) {
+  const [first] = useState(open);
+  const [made, setMade] = useState(open);
+  return (
+    <details {...rest} open={first} onToggle={(event) => event.currentTarget.open && setMade(true)}>
+      {summary}
+      {made && children}
+    </details>
+  );
+}
 
 /** What is shown on request. */
 export function Fold({ summary, children, open = false }: { summary: ReactNode; children: ReactNode; open?: boolean }) {
   return (
-    <details open={open} className="group/fold">
-      <summary className="flex min-h-8 items-center gap-2 rounded-sm py-1 pointer-coarse:min-h-11">
-        <Icon name="next" className="text-ink-faint transition-transform group-open/fold:rotate-90" />
-        {summary}
-      </summary>
+    <Details
+      open={open}
+      className="group/fold"
+      summary={
+        <summary className="flex min-h-8 items-center gap-2 rounded-sm py-1 pointer-coarse:min-h-11">
+          <Icon name="next" className="text-ink-faint transition-transform group-open/fold:rotate-90" />
+          {summary}
+        </summary>
+      }
+    >
       <div className="pb-2 pl-6">{children}</div>
-    </details>
+    </Details>
   );
 }
 

@@ -23,8 +23,12 @@ export function OutLink({ href, children }: { href: string; children?: ReactNode
       className="font-medium text-accent underline decoration-line underline-offset-4 transition-colors hover:decoration-accent"
     >
       {children ?? host}
-      <Icon name="outside" className="ml-1 inline size-3 align-baseline" />
-      <span className="unseen"> (opens {children ? host : "it"} in a new tab)</span>
+      {/* A word joiner keeps the sign with the last word. */}
+      <span className="whitespace-nowrap">
+        {"\u2060"}
+        <Icon name="outside" className="ml-1 inline size-3 align-baseline" />
+      </span>
+      <span className="unseen"> (opens in a new tab)</span>
     </a>
   );
 }

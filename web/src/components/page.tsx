@@ -18,8 +18,10 @@ type Props = {
 /** A page: its title in the window and on top, the focus where reading begins. */
 export function Page({ title, windowTitle, beside, width = "work", children }: Props) {
   const heading = useRef<HTMLHeadingElement>(null);
-  const path = useRouterState({ select: (state) => state.location.pathname });
+  // Where the router has arrived: a page that is about to go must not take it.
+  const path = useRouterState({ select: (state) => state.resolvedLocation?.pathname });
   useEffect(() => {
+    if (path === undefined) return;
     if (before !== null && before !== path) heading.current?.focus();
     before = path;
   }, [path]);

@@ -125,8 +125,8 @@ function Connected({ provider, connection }: { provider: Provider; connection: C
     },
   });
   return (
-    <div className="space-y-3">
-      {check.isError && <ProblemNote problem={check.error} title="It could not be checked" />}
+    <>
+      {check.isError && <ProblemNote problem={check.error} title="It could not be checked" className="mb-3" />}
       <div className="flex flex-wrap gap-2">
         {over ? (
           <Link to="/connect/$provider" params={{ provider: provider.provider }} className={pressed("main")}>
@@ -150,6 +150,6 @@ function Connected({ provider, connection }: { provider: Provider; connection: C
         </Button>
       </div>
       <Disconnect provider={provider} connection={connection} open={leaving} onClose={() => setLeaving(false)} />
-    </div>
+    </>
   );
 }

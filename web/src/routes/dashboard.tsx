@@ -35,7 +35,7 @@ function Accounts() {
         {(all) => (
           <Asked query={connections} title="Your accounts cannot be shown">
             {(mine) => (
-              <div className="grid grid-cols-[repeat(auto-fill,minmax(min(100%,19rem),1fr))] gap-4">
+              <div className="grid grid-cols-[repeat(auto-fit,minmax(min(100%,19rem),1fr))] gap-4">
                 {all.map((provider) => (
                   <ProviderCard
                     key={provider.provider}
@@ -60,7 +60,7 @@ function RecentRuns() {
         <h2 id="recent" className="text-lg">
           Recent runs
         </h2>
-        <Link to="/runs" className={pressed("quiet")}>
+        <Link to="/runs" className={pressed("quiet", "-mr-2.5")}>
           All runs
         </Link>
       </div>

@@ -56,7 +56,10 @@ function Bench({ providers }: { providers: Provider[] }) {
           onSend={send.mutate}
         />
       </div>
-      <section ref={place} aria-label="The answer" className="min-w-0 scroll-mt-4 lg:border-l lg:pl-10">
+      <section ref={place} aria-labelledby="answer" className="min-w-0 scroll-mt-4 lg:border-l lg:pl-10">
+        <h2 id="answer" className="unseen">
+          The answer
+        </h2>
         {send.isError && <ProblemNote problem={send.error} title="It was not sent" className="mb-6" />}
         {run ? (
           <Answer key={run} id={run} onResend={resend} resending={send.isPending} />

@@ -108,7 +108,7 @@ function Shown({ run }: { run: Run }) {
           </section>
           {followed.lost && (
             <p role="status" className="text-wary">
-              The connection is lost. The run goes on without this page, which takes it up again where it was.
+              What comes next is shown as soon as the server answers again.
             </p>
           )}
           {followed.problem && <ProblemNote problem={followed.problem} title="Its events cannot be shown" />}
@@ -122,6 +122,7 @@ function Shown({ run }: { run: Run }) {
                 label: "Answer",
                 content: (
                   <div className="space-y-4" aria-busy={!over}>
+                    <h2 className="unseen">The answer</h2>
                     <Transcript run={followed.run} over={over} />
                     {followed.run.parts.length === 0 && !over && (
                       <Loading>{status === "queued" ? "It waits for its turn" : "Its tool is at work"}</Loading>

@@ -1,8 +1,12 @@
-//! The web app, as the binary serves it.
+//! The web app, as the binary serves it; and its own tests, in `web/`.
 
-use crate::support::server::{NO_POOL, Server};
+use crate::support::server::{NO_POOL, Server, images, text};
 use polydev_standin::{Options, Standin};
 use reqwest::{Response, StatusCode, header};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 const PAGES: [&str; 11] = [
     "/",
@@ -96,4 +100,34 @@ async fn what_is_not_there_is_a_page_for_browsers_and_json_for_programs() {
     }
     let moved = get(&server, "/dashboard/remote-cli", &browser).await;
     assert_eq!((moved.status().as_u16(), header_of(&moved, header::LOCATION.as_str())), (308, "/"));
+}
+
+/// Runs the app's own tests. Those in a browser start a server and a stand-in themselves, of this build.
+fn pass(which: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let programs = Path::new(env!("CARGO_BIN_EXE_polydev")).parent().unwrap();
+    assert!(programs.join("polydev-standin").exists(), "the stand-in was not built: `make build` builds it");
+    let out = Command::new(root.join("scripts/web"))
+        .arg(which)
+        .env("POLYDEV_BIN_DIR", programs)
+        .env("POLYDEV__IMAGE__DIR", images())
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
+}
+
+#[test]
+fn the_parts_of_the_app_pass_their_tests() {
+    pass("test");
+}
+
+#[test]
+fn the_app_does_its_work_in_a_browser() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: sandboxes need root");
+        return;
+    }
+    pass("browser");
 }

@@ -46,7 +46,7 @@ export function AllRuns() {
       head: "Actions",
       plain: true,
       className: "sm:text-right",
-      cell: (run) => (isOver(run.status) ? null : <RunStop id={run.id} />),
+      cell: (run) => (isOver(run.status) ? "" : <RunStop id={run.id} />),
     },
   ];
   return (

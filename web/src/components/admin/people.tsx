@@ -47,7 +47,9 @@ export function People() {
       plain: true,
       className: "sm:text-right",
       cell: (person) =>
-        person.id === me?.id ? null : (
+        person.id === me?.id ? (
+          ""
+        ) : (
           <span className="flex flex-wrap gap-1 sm:justify-end">
             <Button
               kind="quiet"

@@ -64,7 +64,9 @@ export function Sandboxes() {
           <Confirm label="Destroy" of={id} title="Destroy this sandbox?" act="Destroy" onAct={() => destroy(id)}>
             The run in it fails.
           </Confirm>
-        ) : null,
+        ) : (
+          ""
+        ),
     },
   ];
   return (

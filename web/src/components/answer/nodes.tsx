@@ -1,5 +1,6 @@
 import type { AlignType, Definition, PhrasingContent, RootContent, Table, TableCell } from "mdast";
 import type { ReactNode } from "react";
+import { Icon } from "../icon";
 import { hostOf, OutLink } from "../out-link";
 import { Code } from "./code";
 
@@ -55,11 +56,14 @@ function One({ node, around }: { node: Node; around: Around }): ReactNode {
       );
     case "listItem":
       return (
-        <li className="[&>p]:my-1">
+        <li className={`[&>p]:my-1 ${typeof node.checked === "boolean" ? "-ml-6 flex list-none gap-2" : ""}`}>
           {typeof node.checked === "boolean" && (
-            <span className="mr-1 text-ink-soft">{node.checked ? "[done]" : "[open]"}</span>
+            <span className="mt-1.5">
+              <Icon name={node.checked ? "good" : "open"} className={node.checked ? "text-good" : "text-ink-faint"} />
+              <span className="unseen">{node.checked ? "Done:" : "Open:"}</span>
+            </span>
           )}
-          {inside}
+          {typeof node.checked === "boolean" ? <div className="min-w-0">{inside}</div> : inside}
         </li>
       );
     case "link":

@@ -27,7 +27,11 @@ export function ToolCall({ call, over }: { call: Call; over: boolean }) {
           <Icon name="tool" className="text-ink-faint" />
           <span className="font-medium">{name}</span>
           <code className="min-w-0 grow truncate text-ink-soft">{gist(input)}</code>
-          {result && <span className="figures text-xs text-ink-faint">{duration(result.at - call.at)}</span>}
+          {result && (
+            <span className="figures hidden text-xs whitespace-nowrap text-ink-faint sm:inline">
+              {duration(result.at - call.at)}
+            </span>
+          )}
           <Status is={state} className="text-xs">
             {word}
           </Status>

@@ -55,7 +55,7 @@ export function Answer({ id, onResend, resending }: Props) {
       </div>
       {lost && (
         <p role="status" className="mt-4 text-wary">
-          The connection is lost. The run goes on without this page, which takes it up again where it was.
+          What comes next is shown as soon as the server answers again.
         </p>
       )}
       <div className="mt-4 space-y-4" aria-busy={!over}>

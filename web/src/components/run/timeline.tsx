@@ -3,7 +3,7 @@ import type { RunEvent } from "../../api/client";
 import { firstLine } from "../../lib/text";
 import { offset } from "../../lib/time";
 import { lines } from "../../lib/timeline";
-import { Verbatim } from "../fold";
+import { Details, Verbatim } from "../fold";
 import { Icon } from "../icon";
 
 /** How many events are shown whole where a line of many is opened. */
@@ -17,15 +17,22 @@ export function Timeline({ events }: { events: RunEvent[] }) {
     <ol aria-label="Events" className="border-t">
       {all.map(({ seq, at, type, events, gist }) => (
         <li key={seq} className="border-b">
-          <details className="group/line">
-            <summary className="grid grid-cols-[1rem_4.5rem_minmax(0,1fr)] items-baseline gap-x-3 py-1.5 sm:grid-cols-[1rem_5rem_9rem_minmax(0,1fr)] pointer-coarse:py-3">
-              <Icon name="next" className="self-center text-ink-faint transition-transform group-open/line:rotate-90" />
-              <time dateTime={new Date(at).toISOString()} className="figures text-right text-xs text-ink-faint">
-                {offset(at - from)}
-              </time>
-              <code className="truncate">{type}</code>
-              <span className="col-start-3 truncate text-ink-soft sm:col-start-auto">{firstLine(gist, 300)}</span>
-            </summary>
+          <Details
+            className="group/line"
+            summary={
+              <summary className="grid grid-cols-[1rem_4.5rem_minmax(0,1fr)] items-baseline gap-x-3 py-1.5 sm:grid-cols-[1rem_5rem_9rem_minmax(0,1fr)] pointer-coarse:py-3">
+                <Icon
+                  name="next"
+                  className="self-center text-ink-faint transition-transform group-open/line:rotate-90"
+                />
+                <time dateTime={new Date(at).toISOString()} className="figures text-right text-xs text-ink-faint">
+                  {offset(at - from)}
+                </time>
+                <code className="truncate">{type}</code>
+                <span className="col-start-3 truncate text-ink-soft sm:col-start-auto">{firstLine(gist, 300)}</span>
+              </summary>
+            }
+          >
             <div className="pb-3 sm:pl-7">
               <Verbatim label={`Event ${seq}`}>
                 {events
@@ -37,7 +44,7 @@ export function Timeline({ events }: { events: RunEvent[] }) {
                 <p className="mt-1 text-ink-soft">And {events.length - SHOWN} more: all are in the download.</p>
               )}
             </div>
-          </details>
+          </Details>
         </li>
       ))}
     </ol>

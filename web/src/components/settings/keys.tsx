@@ -57,7 +57,9 @@ export function Keys() {
       plain: true,
       className: "sm:text-right",
       cell: (key) =>
-        key.revoked_at ? null : (
+        key.revoked_at ? (
+          ""
+        ) : (
           <Confirm
             label="Revoke"
             of={key.name ?? key.hint}

@@ -42,7 +42,9 @@ export function Sessions() {
       plain: true,
       className: "sm:text-right",
       cell: (session) =>
-        session.current ? null : (
+        session.current ? (
+          ""
+        ) : (
           <Confirm
             label="Sign out"
             of={browserName(session.agent)}
