@@ -55,7 +55,15 @@ const KEPT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LOCATION];
 /// Where the header means something, and the scope without which nothing is done there. A kept answer is told to nobody
 /// who could not have asked for it. What is not listed answers with a secret, which must not be kept, or takes a
 /// password, whose fast hash must not be.
-const ON: [(&str, Scope); 2] = [("/api/v1/runs", Scope::RunsWrite), ("/api/v1/connections", Scope::Connections)];
+const ON: [(&str, Scope); 5] = [
+    ("/api/v1/runs", Scope::RunsWrite),
+    ("/api/v1/logins", Scope::Logins),
+    ("/api/auth/start", Scope::Logins),
+    ("/api/vm/auth", Scope::Logins),
+    ("/api/v1/connections", Scope::Connections),
+];
+/// What ends so answers with a secret.
+const TICKETS: &str = "/tickets";
 
 /// Beside an answer that only some of its person's keys may be told: it is not kept.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +84,7 @@ type Requests = HashMap<(String, String, String), [u8; 32]>;
 fn needs(method: &Method, path: &str) -> Option<Scope> {
     let is_under = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let on = ON.iter().find(|(place, _)| is_under(place)).map(|(_, scope)| *scope);
-    on.filter(|_| method == Method::POST || method == Method::PUT)
+    on.filter(|_| (method == Method::POST || method == Method::PUT) && !path.ends_with(TICKETS))
 }
 
 /// Whether the header means something for this method and path.
@@ -266,11 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn it_means_something_on_what_makes_or_changes_runs_and_connections() {
+    fn it_means_something_on_what_makes_or_changes_runs_logins_and_connections() {
         let post = |path| needs(&Method::POST, path);
         assert_eq!(post("/api/v1/runs"), Some(Scope::RunsWrite));
         assert_eq!(post("/api/v1/runs/run_1/cancel"), Some(Scope::RunsWrite));
         assert_eq!(needs(&Method::PUT, "/api/v1/connections/claude"), Some(Scope::Connections));
+        assert_eq!(post("/api/v1/logins/lgn_1/extend"), Some(Scope::Logins));
+        assert_eq!(post("/api/v1/logins/lgn_1/tickets"), None, "its answer is a secret");
         for path in ["/api/v1/runsx", "/api/v1/keys", "/api/v1/setup", "/api/v1/session", "/api/v1/users", "/healthz"] {
             assert_eq!(post(path), None, "{path}");
         }

@@ -5,6 +5,8 @@ pub mod caller;
 pub mod connections;
 mod cookie;
 mod describe;
+pub mod desktop;
+pub mod earlier;
 pub mod error;
 pub mod events;
 pub mod extract;
@@ -16,6 +18,7 @@ mod host;
 pub mod idempotency;
 pub mod keys;
 pub mod listener;
+pub mod logins;
 pub mod me;
 pub mod metrics;
 pub mod network;
@@ -30,8 +33,10 @@ pub mod setup;
 pub mod sse;
 pub mod status;
 pub mod stream;
+pub mod tickets;
 pub mod usage;
 pub mod users;
+pub mod viewers;
 pub mod web;
 
 use crate::{
@@ -51,6 +56,7 @@ use error::ApiError;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
+use url::Url;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -89,6 +95,10 @@ pub struct App {
     pub streams: rate::Streams,
     /// Told when a key or a session was ended, or somebody was switched off.
     pub revoked: watch::Sender<()>,
+    /// Where people reach this server.
+    pub public_url: Url,
+    /// Who looks at whose screen, and by which right.
+    pub desktops: desktop::Desktops,
     /// The requests with an `Idempotency-Key` that are under way.
     pub under_way: idempotency::UnderWay,
 }
@@ -102,7 +112,8 @@ pub use host::Hosts;
     security(("bearer" = []), ("session" = [])),
     tags(
         (name = "runs", description = "Prompts given to a provider's tool"),
-        (name = "sandboxes", description = "What your runs work in"),
+        (name = "logins", description = "Desktops to sign in at a provider"),
+        (name = "sandboxes", description = "What your runs and logins work in"),
         (name = "connections", description = "Your own accounts at the providers"),
         (name = "providers", description = "What can be connected"),
         (name = "people", description = "Who may use the server, what lets them in, and what was done"),
@@ -128,20 +139,26 @@ impl Modify for Tokens {
 }
 
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi()).merge(health::router()).merge(metrics::router()).nest(
-        "/api/v1",
-        OpenApiRouter::new()
-            .merge(people())
-            .merge(providers::router())
-            .merge(connections::router())
-            .merge(runs::router())
-            .merge(files::router())
-            .merge(network::router())
-            .merge(sandboxes::router())
-            .merge(status::router())
-            .merge(stream::router())
-            .merge(events::router()),
-    )
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(health::router())
+        .merge(metrics::router())
+        .nest(
+            "/api/v1",
+            OpenApiRouter::new()
+                .merge(people())
+                .merge(providers::router())
+                .merge(connections::router())
+                .merge(logins::router())
+                .merge(desktop::router())
+                .merge(runs::router())
+                .merge(files::router())
+                .merge(network::router())
+                .merge(sandboxes::router())
+                .merge(status::router())
+                .merge(stream::router())
+                .merge(events::router()),
+        )
+        .nest("/api", earlier::router())
 }
 
 /// Who may use the server, and how they are let in.

@@ -1,19 +1,22 @@
-//! What admins see of other people's runs and sandboxes: that they are there, and what becomes of them. They may stop
-//! them. Prompts, answers, events, files and consoles are their owners' alone.
+//! What admins see of other people's runs, logins and sandboxes: that they are there, and what becomes of them. They may
+//! stop them. Prompts, answers, events, files, consoles and desktops are their owners' alone.
 
 use super::{
     App,
     error::{ApiError, ApiResult},
+    logins::{self, LoginView},
     runs::{self, RunView},
     sandboxes::{self, SandboxView},
 };
 use crate::domain::{
     failure::{Code, Failure},
     id,
+    login::Login,
     people::{Principal, Scope},
     run::Run,
     sandbox::Sandbox,
 };
+use url::Url;
 
 /// What asks for everybody's.
 const ALL: &str = "all";
@@ -61,6 +64,19 @@ pub(super) async fn run(app: &App, who: &Principal, id: &str) -> ApiResult<Run> 
 /// A sandbox, if it is the person's own, or they are an admin.
 pub(super) async fn sandbox(app: &App, who: &Principal, id: &str) -> ApiResult<Sandbox> {
     if who.may(Scope::Admin) { sandboxes::find(app, id).await } else { sandboxes::own(app, who, id).await }
+}
+
+/// A login, if it is the person's own, or they are an admin.
+pub(super) async fn login(app: &App, who: &Principal, id: &str) -> ApiResult<Login> {
+    if who.may(Scope::Admin) { logins::find_login(app, id).await } else { logins::own(app, who, id).await }
+}
+
+/// A login as everybody may see it who may see that it is there.
+pub(super) fn login_seen(mut login: Login, public_url: &Url) -> LoginView {
+    // What a stage waits for, and what went wrong, may be told in words of the sandbox.
+    login.stages.iter_mut().for_each(|stage| stage.waiting_for = None);
+    login.error = login.error.map(|error| Failure::new(error.code, "what was said is for its owner to read"));
+    LoginView::of(login, public_url)
 }
 
 /// A run as this person may see it with what they have shown.

@@ -201,7 +201,9 @@ async fn create(
     };
     let location = [(header::LOCATION, format!("/api/v1/runs/{id}"))];
     if let Some(open) = open {
-        return Ok((location, sse::response(&app, who, open, sse::run(Follow::new(&app, id, 0)))).into_response());
+        return Ok(
+            (location, sse::response(&app, who, open, sse::events::<Event>(Follow::new(&app, id, 0)))).into_response()
+        );
     }
     if query.wait {
         tokio::select! {
@@ -352,6 +354,13 @@ impl EventsQuery {
             after => Ok(after.unwrap_or(0)),
         }
     }
+
+    /// The same, unless `Last-Event-ID` says it.
+    pub(super) fn after_of(&self, headers: &HeaderMap) -> ApiResult<i64> {
+        let Some(value) = headers.get("last-event-id") else { return self.after() };
+        let after = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|after| *after >= 0);
+        after.ok_or_else(|| ApiError::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of an event"))
+    }
 }
 
 /// A run's events, from its start or after a number, until its end.
@@ -381,20 +390,12 @@ async fn events(
 ) -> ApiResult<Response> {
     let who = auth.require(Scope::RunsRead)?;
     let run = own(&app, &who, &id).await?;
-    let after = match headers.get("last-event-id") {
-        Some(value) => value
-            .to_str()
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .filter(|after| *after >= 0)
-            .ok_or_else(|| ApiError::new(Code::InvalidRequest, "`Last-Event-ID` is not the number of an event"))?,
-        None => query.after()?,
-    };
+    let after = query.after_of(&headers)?;
     if run.status.is_over() && !app.store.has_events_after(&run.id, after).await? {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let open = app.streams.open(&who, caller.address)?;
-    Ok(sse::response(&app, who, open, sse::run(Follow::new(&app, run.id, after))))
+    Ok(sse::response(&app, who, open, sse::events::<Event>(Follow::new(&app, run.id, after))))
 }
 
 /// Cancel a run. An admin may cancel another's.

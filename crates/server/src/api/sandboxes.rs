@@ -101,7 +101,7 @@ struct SandboxesQuery {
     user_id: Option<String>,
 }
 
-/// The sandboxes of one's own runs, newest first. They are listed after their end too, as long as their runs.
+/// The sandboxes of one's own runs and logins, newest first. They are listed after their end too, as long as their runs.
 #[utoipa::path(
     get, path = "/sandboxes", tag = "sandboxes", params(SandboxesQuery),
     responses(
@@ -150,7 +150,7 @@ async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiRe
     Ok(Json(SandboxDetail { sandbox: sandbox.into(), network }))
 }
 
-/// End a sandbox, an admin another's: the run that works in it is cancelled, and the sandbox destroyed. One that is gone stays so.
+/// End a sandbox, an admin another's: the run or login that works in it is cancelled, and the sandbox destroyed. One that is gone stays so.
 #[utoipa::path(
     delete, path = "/sandboxes/{id}", tag = "sandboxes", params(("id" = String, Path, description = "The sandbox's id")),
     responses(
@@ -162,15 +162,25 @@ async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiRe
 )]
 async fn stop(Part(app): Part<App>, caller: Caller, auth: Auth, Path(id): Path<String>) -> ApiResult<StatusCode> {
     let who = auth.require(Scope::RunsWrite)?;
-    let Sandbox { id, user_id, run_id, ended_at, .. } = others::sandbox(&app, &who, &id).await?;
-    // A run that is over takes no wish, and its sandbox is on its way out without one.
-    let Some(run) = run_id.filter(|_| ended_at.is_none()) else { return Ok(StatusCode::NO_CONTENT) };
+    let Sandbox { id, user_id, run_id, login_id, ended_at, .. } = others::sandbox(&app, &who, &id).await?;
+    // What is over takes no wish, and its sandbox is on its way out without one.
+    if ended_at.is_some() {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let (runs, sandbox) = (app.runs.clone(), id.clone());
+    let stopped = async move {
+        if let Some(run) = run_id {
+            runs.cancel_in(&run, &sandbox).await?;
+        }
+        if let Some(login) = login_id {
+            runs.logins().cancel(&login).await?;
+        }
+        Ok::<_, ApiError>(())
+    };
     match user_id.filter(|owner| *owner != who.user_id) {
-        None => app.runs.cancel_in(&run, &id).await?,
+        None => stopped.await?,
         Some(owner) => {
             let deed = Deed::new(caller.actor(&who), Action::SandboxDelete).to(&id).of(owner);
-            let runs = app.runs.clone();
-            let stopped = async move { Ok::<_, ApiError>(runs.cancel_in(&run, &id).await?) };
             app.audit.record(deed, stopped, |()| None).await?;
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     App,
     extract::turned_away,
-    follow::{self, Follow},
+    follow::{self, Follow, Followed},
     rate,
 };
 use crate::{domain::people::Principal, store::StoreError};
@@ -39,12 +39,12 @@ pub(super) fn response<E: Into<BoxError> + 'static>(
     Sse::new(head.chain(events)).keep_alive(lively).into_response()
 }
 
-/// The events of a run, up to its last one.
-pub fn run(follow: Follow) -> impl Stream<Item = Result<sse::Event, StoreError>> {
+/// The events of a run or a login, up to the last one.
+pub fn events<E: Followed>(follow: Follow<E>) -> impl Stream<Item = Result<sse::Event, StoreError>> {
     stream::try_unfold(follow, |mut follow| async move {
         let page = follow.page().await?;
         Ok::<_, StoreError>((!page.is_empty()).then(|| (stream::iter(page.into_iter().map(Ok)), follow)))
     })
     .try_flatten()
-    .map_ok(|event| sse::Event::default().id(event.seq.to_string()).event(event.body.kind()).data(follow::json(&event)))
+    .map_ok(|event| sse::Event::default().id(event.seq().to_string()).event(event.kind()).data(follow::json(&event)))
 }

@@ -132,7 +132,7 @@ async fn serve(app: App, who: Principal, run: String, after: i64, socket: WebSoc
 }
 
 /// Sends the events, to the last one. `None`: nobody takes them.
-async fn tell(sink: &mut SplitSink<WebSocket, Message>, mut follow: Follow) -> Option<Close> {
+async fn tell(sink: &mut SplitSink<WebSocket, Message>, mut follow: Follow<Event>) -> Option<Close> {
     loop {
         match timeout(PING, follow.page()).await {
             Err(_) => within(0, sink.send(Message::Ping(Bytes::new()))).await?,

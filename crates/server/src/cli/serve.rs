@@ -62,6 +62,8 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
         rates: Rates::new(&config.limits),
         streams: api::rate::Streams::new(&config.limits),
         revoked: watch::Sender::new(()),
+        public_url: public_url.clone(),
+        desktops: api::desktop::Desktops::default(),
         under_way: api::idempotency::UnderWay::default(),
     });
     let stop = CancellationToken::new();

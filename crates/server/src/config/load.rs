@@ -62,7 +62,10 @@ impl Config {
                 cli: from.number("pool.cli", 1, 0..=POOL_MAX),
             },
             egress: egress(&mut from),
-            login: Login { ttl: seconds(&mut from, "login.ttl_s", 600, 30..=3600) },
+            login: Login {
+                ttl: seconds(&mut from, "login.ttl_s", 600, 30..=3600),
+                max_concurrent: from.number("login.max_concurrent", 16, 1..=1000),
+            },
             runs: runs(&mut from),
             limits: limits_of_requests(&mut from),
             providers: providers(&mut from),

@@ -276,6 +276,8 @@ pub struct Egress {
 pub struct Login {
     /// How long a login stays open.
     pub ttl: Duration,
+    /// How many logins are open at once, of all people.
+    pub max_concurrent: u64,
 }
 
 /// `[runs]`

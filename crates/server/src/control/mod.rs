@@ -1,7 +1,7 @@
 //! What turns wishes into sandboxes and answers.
 //!
 //! ```text
-//!   accept() ─► row `queued` ─ poke ─► reconcile(): plan ─► start ─► a task for the run
+//!   accept() ─► row `queued` ─ poke ─► reconcile(): plan ─► start ─► a task for the run, or the login
 //!   cancel() ─► wish in row  ─ poke ─►                      stop, end, destroy
 //!                         timer ─────►                      park, discard ─► pool: a start takes from it
 //! ```
@@ -15,6 +15,8 @@ mod console;
 mod converse;
 mod disk;
 mod hub;
+mod login;
+mod logins;
 
 mod network;
 mod outputs;
@@ -33,6 +35,7 @@ pub mod verify;
 
 pub use disk::{Disk, DiskError};
 pub use hub::{Feed, Follower, Hub};
+pub use logins::Logins;
 
 use crate::{
     cli::output::chain,
@@ -54,7 +57,7 @@ use crate::{
 use polydev_sandbox::{
     Driver, SandboxId,
     egress::{Gateway, HostRule, Policy},
-    image::ImageStore,
+    image::{Image, ImageStore, Kind},
 };
 use progress::Progress;
 use std::{
@@ -88,7 +91,9 @@ pub struct Inner {
     poke: Notify,
     /// The runs that a task works on.
     live: Mutex<HashMap<String, Live>>,
-    /// The sandboxes that are made ahead. Locked after `live`, where both are.
+    /// The logins that a task works on. Locked after `live`, where both are.
+    desktops: Mutex<HashMap<String, Live>>,
+    /// The sandboxes that are made ahead. Locked after these, where both are.
     pool: Mutex<pool::Pool>,
     /// What was found when the server last looked after itself.
     found: selfcheck::Last,
@@ -119,12 +124,12 @@ pub struct Rules {
     pub deny: Vec<HostRule>,
 }
 
-/// A run that a task works on.
+/// A run or a login that a task works on.
 #[derive(Debug)]
 struct Live {
     sandbox: SandboxId,
     stop: CancellationToken,
-    /// Its tool has not been started yet.
+    /// Its tool has not been started yet, or its desktop is not ready.
     starting: bool,
     /// Why it was stopped, when not by its owner.
     interrupted: bool,
@@ -153,6 +158,7 @@ impl Runs {
             hub: Hub::default(),
             poke: Notify::new(),
             live: Mutex::default(),
+            desktops: Mutex::default(),
             pool: Mutex::default(),
             found: selfcheck::Last::default(),
             draining: CancellationToken::new(),
@@ -183,7 +189,7 @@ impl Runs {
         let connection = connections::get(&inner.store, user_id, &wish.provider).await.map_err(fault)?;
         usable(connection, provider)?;
         if inner.driver.capabilities().uses_image {
-            image(&inner.images)?;
+            image(&inner.images, Kind::Cli)?;
         }
         let timeout_s = wish.timeout_s.unwrap_or(inner.config.runs.timeout.as_secs() as i64);
         let (id, most) = (id::new("run"), inner.config.runs.max_queued as i64);
@@ -257,7 +263,7 @@ impl Runs {
     /// Whether a run could be started now.
     pub async fn can_run(&self) -> bool {
         self.0.driver.observe().await.is_ok()
-            && (!self.0.driver.capabilities().uses_image || image(&self.0.images).is_ok())
+            && (!self.0.driver.capabilities().uses_image || image(&self.0.images, Kind::Cli).is_ok())
     }
 
     /// Closes the gap between wish and truth, on a poke and on a timer, until cancelled.
@@ -283,18 +289,19 @@ impl Runs {
             tracing::error!("the first look at the world has no end; the next start will clean up");
         }
         {
-            // A pass that is under way starts its tasks under the same lock: they are waited for below, or never start.
-            let _live = inner.live();
+            // A pass that is under way starts its tasks under the same locks: they are waited for below, or never start.
+            let (_live, _desktops) = (inner.live(), inner.desktops());
             inner.draining.cancel();
         }
         inner.tasks.close();
         // What is parked is of no use any more, and goes while runs end.
         inner.poke.notify_one();
-        if !inner.live().is_empty() {
-            tracing::info!(runs = inner.live().len(), grace_s = grace.as_secs(), "waiting for runs to end");
+        let (runs, logins) = (inner.live().len(), inner.desktops().len());
+        if runs + logins > 0 {
+            tracing::info!(runs, logins, grace_s = grace.as_secs(), "waiting for runs and logins to end");
         }
         if tokio::time::timeout(grace, inner.tasks.wait()).await.is_err() {
-            for live in inner.live().values_mut() {
+            for live in inner.live().values_mut().chain(inner.desktops().values_mut()) {
                 live.interrupted = true;
                 live.stop.cancel();
             }
@@ -311,6 +318,15 @@ impl Runs {
 impl Inner {
     fn live(&self) -> MutexGuard<'_, HashMap<String, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn desktops(&self) -> MutexGuard<'_, HashMap<String, Live>> {
+        self.desktops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What somebody who signs in may reach: the web, whose pages nobody can list beforehand.
+    fn web(&self) -> Policy {
+        Policy { allow: vec![HostRule::AnyName], deny: self.ways.rules.deny.clone(), ports: vec![443, 80] }
     }
 
     /// What a run that needs these hosts may reach.
@@ -369,10 +385,10 @@ impl Inner {
     }
 }
 
-/// The image that runs are made from.
-fn image(images: &ImageStore) -> Result<polydev_sandbox::image::Image, Failure> {
-    images.current(polydev_sandbox::image::Kind::Cli).map_err(|error| {
-        Failure::new(Code::ImageMissing, error.to_string()).hint("Build it with `polydev image build cli`.")
+/// The image that sandboxes of this kind are made from.
+fn image(images: &ImageStore, kind: Kind) -> Result<Image, Failure> {
+    images.current(kind).map_err(|error| {
+        Failure::new(Code::ImageMissing, error.to_string()).hint(format!("Build it with `polydev image build {kind}`."))
     })
 }
 

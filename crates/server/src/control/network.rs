@@ -20,7 +20,7 @@ use crate::{
 };
 use polydev_sandbox::{
     Guest, SandboxId,
-    egress::{self, Access, Mask, Traffic},
+    egress::{self, Access, Attached, Mask, Policy, Traffic},
 };
 use std::{
     convert::Infallible,
@@ -107,18 +107,7 @@ pub(super) async fn open(
     earlier: Option<Network>,
     said: &mut Said,
 ) -> Result<Traffic, Failure> {
-    let gateway = &inner.ways.gateway;
-    let seat = if gateway.has_seats() { inner.store.seat(&run.user_id).await.map_err(fault)? } else { 0 };
-    // Names are compared in lower case, and written down so.
-    let secrets = secrets.and_lower_case();
-    let access = Access {
-        sandbox: guest.id().clone(),
-        person: run.user_id.clone(),
-        seat,
-        policy: inner.policy(hosts),
-        mask: Mask::new(move |name| secrets.text(name).into_owned()),
-    };
-    let way_out = gateway.attach(access, prepare::dial(guest));
+    let way_out = attach(inner, &run.user_id, inner.policy(hosts), secrets, guest).await?;
     let traffic = way_out.traffic();
     let seen = Seen::new(traffic.clone(), earlier);
     if let Some(live) = inner.live().get_mut(&run.id) {
@@ -126,6 +115,28 @@ pub(super) async fn open(
     }
     (said.way_out, said.seen) = (Some(way_out), Some(seen));
     Ok(traffic)
+}
+
+/// Gives a person's sandbox its way out, by this policy and without telling these secrets.
+pub(super) async fn attach(
+    inner: &Inner,
+    person: &str,
+    policy: Policy,
+    secrets: &Redactor,
+    guest: &Guest,
+) -> Result<Attached, Failure> {
+    let gateway = &inner.ways.gateway;
+    let seat = if gateway.has_seats() { inner.store.seat(person).await.map_err(fault)? } else { 0 };
+    // Names are compared in lower case, and written down so.
+    let secrets = secrets.and_lower_case();
+    let access = Access {
+        sandbox: guest.id().clone(),
+        person: person.to_owned(),
+        seat,
+        policy,
+        mask: Mask::new(move |name| secrets.text(name).into_owned()),
+    };
+    Ok(gateway.attach(access, prepare::dial(guest)))
 }
 
 /// Keeps what is seen of a sandbox, now and then, for as long as it is waited for.

@@ -2,13 +2,15 @@
 //! there, and what is under way.
 //!
 //! ```text
-//!   open runs (database)        ─┐
+//!   open runs, logins (database)─┐
 //!   sandboxes (driver)          ─┼─► plan() ─► start | adopt | put back | end | stop | destroy | park | discard
 //!   tasks, pool (this process)  ─┘
 //! ```
 
+mod desktops;
 mod warm;
 
+pub use desktops::{Desktops, End, LoginAction};
 pub use warm::{Parked, Warm};
 
 use crate::{
@@ -41,6 +43,8 @@ pub struct Seen<'a> {
     pub warm: &'a Warm,
     /// The logins of people whose runs wait, and who uses them.
     pub logins: Logins,
+    /// The desktops in which people sign in.
+    pub desktops: Desktops,
 }
 
 /// Logins by person and provider, each with how long before its end its tool refreshes it; and the time of the pass.
@@ -98,6 +102,8 @@ pub enum Action {
     Park,
     /// Destroy this one of the pool.
     Discard(SandboxId),
+    /// This, with a login.
+    Login(LoginAction),
 }
 
 /// What follows from what is seen. Doing it and looking again leads to an empty plan.
@@ -109,7 +115,8 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     // First of all: a run is over when its tool is.
     let adoptable: HashMap<&str, &SandboxId> = seen.open.iter().filter_map(|run| adoptable(run, seen)).collect();
     let parked = seen.warm.sandboxes.iter().map(|(id, _)| id);
-    let used: HashSet<&SandboxId> = seen.live.values().chain(adoptable.values().copied()).chain(parked).collect();
+    let mut used = seen.desktops.used(seen);
+    used.extend(seen.live.values().chain(adoptable.values().copied()).chain(parked));
     for sandbox in seen.observed {
         if !used.contains(&sandbox.id) {
             actions.push(Action::Destroy(sandbox.id.clone()));
@@ -168,6 +175,7 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
         *running_of.entry(&run.user_id).or_default() += 1;
         actions.push(Action::Start(run.id.clone()));
     }
+    seen.desktops.plan(seen, &mut actions);
     warm::warm(seen, &mut actions);
     actions
 }
@@ -218,6 +226,7 @@ mod tests {
             draining: false,
             warm: &Warm::default(),
             logins: Logins::default(),
+            desktops: Desktops::default(),
         });
         assert_eq!(actions, [Action::Start("b".into())]);
     }
@@ -238,6 +247,7 @@ mod tests {
             draining: false,
             warm: &Warm::default(),
             logins: Logins::default(),
+            desktops: Desktops::default(),
         });
         assert_eq!(
             actions,
@@ -279,6 +289,7 @@ mod tests {
             draining: false,
             warm: &Warm::default(),
             logins: Logins::default(),
+            desktops: Desktops::default(),
         };
         assert_eq!(
             plan(&seen),
@@ -310,7 +321,16 @@ mod tests {
             let warm = Warm::default();
             let (live, observed) = (HashMap::new(), []);
             let (open, observed) = (&open[..], &observed[..]);
-            plan(&Seen { open, observed, live: &live, capacity: 9, draining: false, warm: &warm, logins })
+            plan(&Seen {
+                open,
+                observed,
+                live: &live,
+                capacity: 9,
+                draining: false,
+                warm: &warm,
+                logins,
+                desktops: Desktops::default(),
+            })
         };
         let start = |ids: &[&str]| ids.iter().map(|id| Action::Start((*id).into())).collect::<Vec<_>>();
         // Each may take a minute, and the tool is a second early.
@@ -333,6 +353,7 @@ mod tests {
             draining: false,
             warm: &warm,
             logins: shared,
+            desktops: Desktops::default(),
         };
         assert_eq!(plan(&seen), start(&["c"]));
         // One that begins counts, though its lease is not taken yet.
@@ -346,6 +367,7 @@ mod tests {
             draining: false,
             warm: &warm,
             logins: logins(61_000),
+            desktops: Desktops::default(),
         };
         assert_eq!(plan(&seen), start(&["c"]));
         let mut shared = logins(61_000);
@@ -373,7 +395,7 @@ mod tests {
                 OpenRun { sandbox_id, began: *running && *began, ..run(&id, &user.to_string(), status, *cancelled) }
             }).collect();
             let observed: Vec<Observed> = observed.into_iter().map(|n| Observed { id: sandbox(n), phase: Phase::Running }).collect();
-            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &Warm::default(), logins: Logins::default() });
+            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &Warm::default(), logins: Logins::default(), desktops: Desktops::default() });
             let started: Vec<&String> = actions.iter().filter_map(|a| match a { Action::Start(id) => Some(id), _ => None }).collect();
             let adopted: Vec<&SandboxId> = actions.iter().filter_map(|a| match a { Action::Adopt(_, id) => Some(id), _ => None }).collect();
             prop_assert!(started.is_empty() || started.len() + live.len() + adopted.len() <= capacity);

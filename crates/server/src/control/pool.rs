@@ -18,7 +18,7 @@ use super::{
     prepare, run,
 };
 use crate::domain::{id, time};
-use polydev_sandbox::{Priority, Sandbox, SandboxId, SandboxSpec, host};
+use polydev_sandbox::{Priority, Sandbox, SandboxId, SandboxSpec, host, image::Kind};
 use std::{
     collections::HashMap,
     fs,
@@ -149,7 +149,7 @@ impl Inner {
         let current = if most == 0 { None } else { self.origin() };
         let full = self.config.sandbox.cli.memory_mib;
         let room = if current.is_some() { room(host::available_memory_mib(), full) } else { Room::None };
-        let starting = self.live().values().any(|live| live.starting);
+        let starting = self.live().values().chain(self.desktops().values()).any(|live| live.starting);
         let mut pool = self.pool();
         pool.current = current;
         Warm {
@@ -160,7 +160,7 @@ impl Inner {
     }
 
     fn origin(&self) -> Option<Origin> {
-        let spec = prepare::spec(self).ok()?;
+        let spec = prepare::spec(self, Kind::Cli).ok()?;
         let ca = spec.ca_file.as_deref().and_then(FileVersion::of);
         Some(Origin { spec, ca })
     }
@@ -172,7 +172,8 @@ impl Inner {
         claimed.unwrap_or_else(|| self.new_sandbox())
     }
 
-    fn new_sandbox(&self) -> Sandbox {
+    /// One to be made.
+    pub(super) fn new_sandbox(&self) -> Sandbox {
         Sandbox::new(self.driver.clone(), id::new("sbx").parse().expect("an id of ours has this shape"))
     }
 

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         connections::{self, Opened, SecretVersion},
         failure::{Code, Failure},
-        lease::Kind,
+        lease,
         redact::Redactor,
         run::Run,
         sandbox::Work,
@@ -22,7 +22,7 @@ use crate::{
 use polydev_sandbox::{
     DriverError, Guest, Priority, Sandbox, SandboxSpec, StartError, StartFault, Stream,
     egress::DialError,
-    image::{HOME, USER, WORKSPACE},
+    image::{HOME, Kind, USER, WORKSPACE},
     proto::{Exec, Hello, Overflow, Ring},
 };
 use secrecy::ExposeSecret;
@@ -34,15 +34,19 @@ const STDOUT_RING: Ring = Ring { capacity: LINE_MAX as u32 + 1024 * 1024, overfl
 /// How much of its standard error is kept: the tail, for when it fails.
 const STDERR_RING: Ring = Ring { capacity: 64 * 1024, overflow: Overflow::DropOldest };
 
-/// What sandboxes are made from and may use.
-pub(super) fn spec(inner: &Inner) -> Result<SandboxSpec, Failure> {
+/// What sandboxes of this kind are made from and may use.
+pub(super) fn spec(inner: &Inner, kind: Kind) -> Result<SandboxSpec, Failure> {
     let (image, image_id) = if inner.driver.capabilities().uses_image {
-        let image = image(&inner.images)?;
+        let image = image(&inner.images, kind)?;
         (image.path, image.id)
     } else {
         Default::default()
     };
-    let (limits, ca_file) = (inner.config.sandbox.cli, inner.config.sandbox.ca_file.clone());
+    let limits = match kind {
+        Kind::Cli => inner.config.sandbox.cli,
+        Kind::Desktop => inner.config.sandbox.desktop,
+    };
+    let ca_file = inner.config.sandbox.ca_file.clone();
     Ok(SandboxSpec { image, image_id, limits, ca_file, priority: Priority::Normal })
 }
 
@@ -56,28 +60,34 @@ pub(super) async fn still_there(inner: &Inner, run: &Run, sandbox: &mut Sandbox)
     }
 }
 
-/// Makes the sandbox, or takes one that was made ahead: its agent, and what that says of itself.
-pub(super) async fn sandbox(inner: &Inner, run: &Run, sandbox: &mut Sandbox) -> Result<(Guest, Hello), Failure> {
+/// Makes the sandbox of this kind, or takes one that was made ahead: its agent, and what that says of itself.
+pub(super) async fn sandbox(
+    inner: &Inner,
+    kind: Kind,
+    (user_id, work): (&str, Work<'_>),
+    sandbox: &mut Sandbox,
+) -> Result<(Guest, Hello), Failure> {
     let id = sandbox.id().to_string();
     if let (Some(guest), Some(hello)) = (sandbox.guest(), sandbox.hello()) {
-        inner.store.give_sandbox(&id, &run.user_id, Work::Run(&run.id)).await.map_err(fault)?;
+        inner.store.give_sandbox(&id, user_id, work).await.map_err(fault)?;
         return Ok((guest.clone(), hello.clone()));
     }
-    let (kind, spec, owner) = (inner.driver.kind(), spec(inner)?, Some((&*run.user_id, Work::Run(&run.id))));
-    inner.store.insert_sandbox(&id, owner, kind, &spec.image_id, time::now_ms()).await.map_err(fault)?;
+    let (driver, spec) = (inner.driver.kind(), spec(inner, kind)?);
+    let owner = Some((user_id, work));
+    inner.store.insert_sandbox(&id, owner, driver, &spec.image_id, time::now_ms()).await.map_err(fault)?;
     let started = sandbox.start(&spec).await;
     inner.store.set_sandbox(&id, sandbox.state(), time::now_ms()).await.map_err(fault)?;
     started.map_err(|error| {
         tracing::error!(%error, "a sandbox could not be made");
-        not_made(&error)
+        not_made(&error, kind)
     })
 }
 
 /// Why there is no sandbox, as people are told.
-fn not_made(error: &StartError) -> Failure {
+fn not_made(error: &StartError, kind: Kind) -> Failure {
     match &error.fault {
         StartFault::Create(DriverError::Image { .. }) => Failure::new(Code::ImageMissing, "the image cannot be used")
-            .hint("Build it anew with `polydev image build cli`."),
+            .hint(format!("Build it anew with `polydev image build {kind}`.")),
         StartFault::Create(DriverError::Unavailable { reason, hint }) => {
             Failure::new(Code::DriverUnavailable, reason.clone()).hint(hint.clone())
         }
@@ -126,7 +136,7 @@ pub(super) async fn leased_invocation(
         if !inner.store.take_lease(&run.id, of, version.version, kind, time::now_ms()).await.map_err(fault)? {
             return Err(Stop::NotBegun("another run has the login alone: this one waits for it"));
         }
-        if let (Kind::Shared, Credential::Login(login)) = (kind, &opened.credential)
+        if let (lease::Kind::Shared, Credential::Login(login)) = (kind, &opened.credential)
             && let Some(lent) = provider.sign_in().lent(login)
         {
             opened.credential = Credential::Login(lent);
@@ -176,8 +186,8 @@ pub(super) async fn exec(inner: &Inner, guest: &Guest, hello: &Hello, invocation
     Ok(())
 }
 
-/// The environment of every tool: no secrets, the way out, the certificates.
-fn environment(has_ca: bool, proxy: &str, own: &[(&'static str, String)]) -> BTreeMap<String, String> {
+/// The environment of every program: no secrets, the way out, the certificates.
+pub(super) fn environment(has_ca: bool, proxy: &str, own: &[(&'static str, String)]) -> BTreeMap<String, String> {
     let proxy = format!("http://{proxy}");
     let mut env = BTreeMap::from(
         [

@@ -2,7 +2,7 @@
 
 use super::{
     Inner, Live, Runs, UNBEGUN, chain, console,
-    plan::{Action, Seen, plan},
+    plan::{Action, Desktops, Seen, plan},
     progress, readback,
     run::{self, Begin},
 };
@@ -14,7 +14,7 @@ use crate::{
     store::{StoreError, runs::End},
 };
 use polydev_sandbox::{Sandbox, SandboxId, machine::State};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 
 impl Runs {
@@ -28,8 +28,13 @@ impl Runs {
         let observed = inner.driver.observe().await?;
         let open = inner.store.open_runs().await?;
         let logins = readback::of_waiting(inner, &open).await?;
+        let open_logins = inner.store.open_logins().await?;
         let actions = {
-            let live = inner.live().iter().map(|(run, live)| (run.clone(), live.sandbox.clone())).collect();
+            let sandboxes = |live: &HashMap<String, Live>| {
+                live.iter().map(|(id, live)| (id.clone(), live.sandbox.clone())).collect::<HashMap<_, _>>()
+            };
+            let live = sandboxes(&inner.live());
+            let at_desktops = sandboxes(&inner.desktops());
             plan(&Seen {
                 open: &open,
                 observed: &observed,
@@ -38,6 +43,7 @@ impl Runs {
                 draining: inner.draining.is_cancelled(),
                 warm: &warm,
                 logins,
+                desktops: Desktops { open: open_logins, live: at_desktops, now: time::now_ms() },
             })
         };
         for action in actions {
@@ -53,6 +59,7 @@ impl Runs {
             .iter()
             .map(|seen| seen.id.to_string())
             .chain(inner.live().values().map(|live| live.sandbox.to_string()))
+            .chain(inner.desktops().values().map(|live| live.sandbox.to_string()))
             .chain(inner.pool().sandboxes().map(ToString::to_string))
             .collect();
         for gone in standing.iter().filter(|id| !alive.contains(*id)) {
@@ -98,6 +105,7 @@ impl Runs {
             }
             Action::Park => inner.park(),
             Action::Discard(sandbox) => inner.discard(&sandbox),
+            Action::Login(action) => self.logins().act(action).await?,
         }
         Ok(())
     }

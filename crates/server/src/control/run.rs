@@ -31,6 +31,7 @@ use crate::{
         failure::{Code, Failure},
         redact::Redactor,
         run::Run,
+        sandbox::Work,
         time,
     },
     providers::{self, Dialogue, Outcome, Prompt, Provider, Step},
@@ -39,7 +40,7 @@ use crate::{
 use backon::{ExponentialBuilder, Retryable};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures_util::FutureExt;
-use polydev_sandbox::{Guest, Sandbox, egress::Attached, guest::GuestError};
+use polydev_sandbox::{Guest, Sandbox, egress::Attached, guest::GuestError, image::Kind};
 use std::{
     io,
     panic::AssertUnwindSafe,
@@ -361,7 +362,7 @@ async fn fresh(
     }
     inner.hub.changed(&run.user_id, Change::run(&run.id));
     let ((guest, hello), Entry { invocation, version, secrets }) = tokio::try_join!(
-        async { Ok(prepare::sandbox(inner, run, sandbox).await?) },
+        async { Ok(prepare::sandbox(inner, Kind::Cli, (&run.user_id, Work::Run(&run.id)), sandbox).await?) },
         prepare::leased_invocation(inner, run, provider, prompt)
     )?;
     (said.version, said.secrets) = (Some(version.clone()), Some(secrets.clone()));

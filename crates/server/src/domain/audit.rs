@@ -51,6 +51,16 @@ pub enum Action {
     CredentialWriteBack,
     /// All secrets were sealed under another master key.
     VaultRotate,
+    /// A login was opened.
+    LoginOpen,
+    /// A login was given more time.
+    LoginExtend,
+    /// A login was cancelled.
+    LoginCancel,
+    /// A ticket for a login's screen was made.
+    LoginTicket,
+    /// Somebody looks at a login's screen, or was refused.
+    LoginDesktop,
     /// An admin cancelled another's run.
     RunCancel,
     /// An admin ended another's sandbox.
@@ -84,6 +94,11 @@ impl Action {
             Self::ConnectionNeedsReconnect => "connection.needs_reconnect",
             Self::CredentialWriteBack => "credential.write_back",
             Self::VaultRotate => "vault.rotate",
+            Self::LoginOpen => "login.create",
+            Self::LoginExtend => "login.extend",
+            Self::LoginCancel => "login.cancel",
+            Self::LoginTicket => "login.ticket",
+            Self::LoginDesktop => "login.desktop",
             Self::RunCancel => "run.cancel",
             Self::SandboxDelete => "sandbox.delete",
             Self::FindingAppeared => "finding.appeared",

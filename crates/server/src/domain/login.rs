@@ -19,7 +19,7 @@ mod event;
 mod stage;
 
 pub use event::{Event, EventBody};
-pub use stage::{Stage, StageName, StageState};
+pub use stage::{Stage, StageName, StageState, words};
 
 use super::{connections, failure::Failure, time};
 use serde::{Deserialize, Serialize};
@@ -267,7 +267,7 @@ impl Login {
                 login.enter(StageName::Starting, None, now, &mut told);
             }
             Change::Reach { stage, waiting_for, at } => {
-                let waiting_for = waiting_for.as_deref().map(stage::words).filter(|words| !words.is_empty());
+                let waiting_for = waiting_for.as_deref().map(words).filter(|words| !words.is_empty());
                 login.enter(*stage, waiting_for, (*at).min(now), &mut told);
             }
             Change::Ready { at } => login.finish((*at).min(now), &mut told),

@@ -36,6 +36,7 @@ use std::collections::BTreeSet;
 
 static ABOUT: About = About {
     name: "claude",
+    earlier_names: &["claude_code"],
     label: "Claude Code",
     methods: &[Method::ApiKey, Method::SetupToken, Method::Import],
     // What the tool takes by itself with an API key. Named, so that a newer tool does not change it.

@@ -39,6 +39,7 @@ use std::collections::BTreeSet;
 
 static ABOUT: About = About {
     name: "codex",
+    earlier_names: &[],
     label: "Codex",
     methods: &[Method::ApiKey, Method::Import],
     // What the tool takes by itself. Named, so that a newer tool does not change it.

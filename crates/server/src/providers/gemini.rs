@@ -32,6 +32,7 @@ use std::collections::BTreeSet;
 
 static ABOUT: About = About {
     name: "gemini",
+    earlier_names: &[],
     label: "Gemini CLI",
     methods: &[Method::ApiKey, Method::Import],
     // The tool's own stable default. Without a model it would ask another one which to take.

@@ -29,6 +29,9 @@ pub trait SignIn: Send + Sync {
     /// Its files. The first one signs in, the others go with it.
     fn files(&self) -> &'static [LoginFile];
 
+    /// What somebody types in a terminal to sign in.
+    fn command(&self) -> &'static str;
+
     /// Takes a login out of the tool's files.
     fn read(&self, files: &Files) -> Result<Login, NotALogin>;
 

@@ -40,6 +40,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
     PROVIDERS.iter().copied().find(|p| p.about().name == name)
 }
 
+/// The provider of this name, or of an earlier one.
+pub fn by_any_name(name: &str) -> Option<&'static dyn Provider> {
+    by_name(name).or_else(|| PROVIDERS.iter().copied().find(|p| p.about().earlier_names.contains(&name)))
+}
+
 /// What one provider's tool needs, prints and means.
 pub trait Provider: Send + Sync {
     /// What people are told of it, and what the server needs to know before a run.
@@ -84,6 +89,8 @@ pub trait Provider: Send + Sync {
 pub struct About {
     /// `claude`, `codex`, `gemini`.
     pub name: &'static str,
+    /// What it was called before.
+    pub earlier_names: &'static [&'static str],
     /// As people know it.
     pub label: &'static str,
     /// How it can be connected, best first.

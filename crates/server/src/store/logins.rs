@@ -98,6 +98,13 @@ impl Store {
         Ok(Opened::New(login.clone()))
     }
 
+    /// The login that a person has open with a provider.
+    pub async fn open_login_of(&self, user_id: &str, provider: &str) -> Result<Option<Login>, StoreError> {
+        let open = sqlx::query(select!("WHERE user_id = $1 AND provider = $2 AND completed_at IS NULL"));
+        let row = open.bind(user_id).bind(provider).fetch_optional(self.read()).await?;
+        row.as_ref().map(login_of).transpose()
+    }
+
     /// Lets something happen to a login at the time `at`, Unix milliseconds, and stores what is told of it.
     pub async fn change_login(&self, id: &str, change: &Change, at: i64) -> Result<Changed, StoreError> {
         let mut tx = self.begin().await?;

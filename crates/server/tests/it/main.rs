@@ -10,6 +10,7 @@
 mod cli;
 mod config;
 mod connections;
+mod desk;
 mod openapi;
 mod people;
 mod providers;

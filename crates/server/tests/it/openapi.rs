@@ -27,7 +27,8 @@ fn what_is_asked_for_twice_is_done_once_but_where_secrets_pass() {
             }
         }
     }
-    let secret = ["/keys", "/me/password", "/session", "/setup", "/users"].map(|path| format!("/api/v1{path}"));
+    let secret = ["/keys", "/logins/{id}/tickets", "/me/password", "/session", "/setup", "/users"];
+    let secret = secret.map(|path| format!("/api/v1{path}"));
     assert_eq!(twice, secret);
 }
 

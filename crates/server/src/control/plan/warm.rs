@@ -53,7 +53,7 @@ pub(super) fn warm(seen: &Seen<'_>, actions: &mut Vec<Action>) {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Logins, plan},
+        super::{Desktops, Logins, plan},
         *,
     };
     use polydev_sandbox::Observed;
@@ -100,7 +100,7 @@ mod tests {
             let live: HashMap<String, SandboxId> =
                 named().filter(|(_, spot)| spot.claimed).map(|(n, _)| (format!("r{n}"), of(n))).collect();
             let warm = Warm { sandboxes: named().map(|(n, spot)| (of(n), spot.parked)).collect(), wanted, may_make };
-            let actions = plan(&Seen { open: &[], observed: &observed, live: &live, capacity: 9, draining, warm: &warm, logins: Logins::default() });
+            let actions = plan(&Seen { open: &[], observed: &observed, live: &live, capacity: 9, draining, warm: &warm, logins: Logins::default(), desktops: Desktops::default() });
 
             let wanted = if draining { 0 } else { wanted };
             let good = |spot: &Spot| spot.parked == Parked::Ready && spot.seen == Some(Phase::Running) && !spot.claimed;

@@ -70,7 +70,7 @@ impl Stage {
 }
 
 /// What the guest says, as it may be told: short, and on one line.
-pub(super) fn words(said: &str) -> String {
+pub fn words(said: &str) -> String {
     said.chars().filter(|c| !c.is_control()).take(WAITING_MAX).collect()
 }
 

@@ -59,6 +59,10 @@ impl SignIn for ClaudeLogin {
         &[LoginFile { name: FILE, path: ".claude/.credentials.json", required: true }]
     }
 
+    fn command(&self) -> &'static str {
+        "claude auth login"
+    }
+
     fn read(&self, files: &Files) -> Result<Login, NotALogin> {
         let credentials: Credentials = parse(files, FILE)?;
         let oauth = &credentials.claude_ai_oauth;

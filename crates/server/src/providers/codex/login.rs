@@ -62,6 +62,10 @@ impl SignIn for CodexLogin {
         &[LoginFile { name: FILE, path: ".codex/auth.json", required: true }]
     }
 
+    fn command(&self) -> &'static str {
+        "codex login"
+    }
+
     fn read(&self, files: &Files) -> Result<Login, NotALogin> {
         let mut auth: Auth = parse(files, FILE)?;
         let malformed = |reason| NotALogin::Malformed { name: FILE, reason };

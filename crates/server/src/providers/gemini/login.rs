@@ -55,6 +55,10 @@ impl SignIn for GeminiLogin {
         ]
     }
 
+    fn command(&self) -> &'static str {
+        "gemini"
+    }
+
     fn read(&self, files: &Files) -> Result<Login, NotALogin> {
         let credentials: Credentials = parse(files, FILE)?;
         if credentials.access_token.is_empty() || credentials.refresh_token.as_ref().is_none_or(String::is_empty) {

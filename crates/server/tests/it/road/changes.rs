@@ -35,7 +35,7 @@ async fn changes_are_told_to_their_owner_alone() {
             text(&out.stdout).trim().to_owned()
         };
         let blind = key("runs:read");
-        let deaf = key("logins");
+        let deaf = key("runs:write");
         (server, (other, deaf), blind)
     })
     .await;

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Few places, so that the queue is full at times, and a request that waits for its run waits for few others.
-const CONFIG: &str = "[runs]\nmax_concurrent = 4\nmax_queued = 4\n";
+const CONFIG: &str = "[runs]\nmax_concurrent = 4\nmax_queued = 4\n[login]\nmax_concurrent = 1\n";
 
 /// Asks with these choices of chance, and more arguments; what it found.
 async fn ask(seed: u32, more: &'static [&'static str]) {

@@ -13,6 +13,7 @@ const CANARY: &str = "canary-of-the-owner";
 struct Theirs {
     user: String,
     run: String,
+    login: String,
     sandbox: String,
 }
 
@@ -21,6 +22,7 @@ impl Theirs {
     fn put_into(&self, path: &str) -> Option<String> {
         let id = match path.split('/').nth(1) {
             Some("runs") => &self.run,
+            Some("logins") => &self.login,
             Some("sandboxes") => &self.sandbox,
             _ => "{id}",
         };
@@ -76,10 +78,24 @@ async fn run(server: &Server) -> Theirs {
     assert_eq!(run["status"], "completed", "{run}");
     let of = async |path: &str| json_of(server, &server.key, path).await;
     let id = |value: &Value| value.as_str().unwrap().to_owned();
+    let login = server.request(Method::POST, "/logins").json(&json!({ "provider": "claude" })).send().await.unwrap();
+    let login = id(&login.json::<Value>().await.unwrap()["id"]);
+    // Its events end when it does.
+    let mut ended = false;
+    while !ended {
+        assert_eq!(ask(server, &server.key, Method::DELETE, &format!("/logins/{login}")).await.0, 204);
+        ended = of(&format!("/logins/{login}")).await["status"] == "cancelled";
+    }
     Theirs {
+        login,
         user: id(&of("/me").await["id"]),
         run: id(&run["id"]),
-        sandbox: id(&of("/sandboxes").await["items"][0]["id"]),
+        sandbox: id(&of("/sandboxes").await["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["run_id"] == run["id"])
+            .unwrap()["id"]),
     }
 }
 
@@ -116,12 +132,13 @@ async fn what_is_its_owners_is_told_to_nobody_else() {
     }
     assert!(told.contains(&"/runs".to_owned()), "{told:?}");
 
-    for (reader, seen) in [(&admin, vec![own.as_str()]), (&member, vec![])] {
+    let login = format!("/logins/{}", theirs.login);
+    for (reader, seen) in [(&admin, vec![own.as_str(), &login]), (&member, vec![])] {
         for path in reads(&theirs) {
             let (status, body) = ask(&server, reader, Method::GET, &path).await;
             // A file's name is in the path, and in no answer.
             assert!(!body.contains(CANARY), "{path}: {body}");
-            if path.contains(&theirs.run) || path.contains(&theirs.sandbox) {
+            if [&theirs.run, &theirs.login, &theirs.sandbox].iter().any(|id| path.contains(*id)) {
                 assert_eq!(status, if seen.contains(&path.as_str()) { 200 } else { 404 }, "{path}: {body}");
             }
         }

@@ -1,0 +1,343 @@
+//! `/logins/{id}/desktop`: the screen of a login over a WebSocket. Bytes only: what they mean, the browser and the
+//! screen know (RFB, RFC 6143).
+//!
+//! ```text
+//!   browser                                    server                          sandbox
+//!     GET, cookie | key | ticket ────────────►  who, whose, ready, seat: refused here, before the upgrade
+//!     ◄────────────── binary messages ───────  a piece at a time ◄────────────  screen
+//!     binary messages ───────────────────────► ──────────────────────────────►
+//!     ◄────────────── ping, every 15 s          nothing heard for 45 s: nobody is there
+//! ```
+//! Who does not take what is sent is not sent more, and the screen waits; the same the other way round. A browser that
+//! goes leaves the desktop as it is: it may come back to it.
+//!
+//! | closes with | because |
+//! |---|---|
+//! | 1000 | the browser has closed |
+//! | 1001 | the server stops |
+//! | 1003 | the browser sent text, and not bytes |
+//! | 1008 | the key or session is over |
+//! | 1009 | the browser sent a message that is too long, or none that can be read |
+//! | 1011 | the sandbox is gone |
+//! | 4001 | another viewer took over |
+//! | 4002 | the login is over |
+
+use super::{
+    App,
+    caller::Caller,
+    error::{ApiError, ApiResult, ErrorBody},
+    extract::{Auth, Path, Query, turned_away},
+    listener::Place,
+    logins::{find_login, over, own},
+    rate,
+    sse::PING,
+    tickets::Tickets,
+    viewers::{Seat, Viewers},
+};
+use crate::{
+    cli::output::chain,
+    domain::{
+        audit::{Action, Deed},
+        failure::Code,
+        login::{Login, Status},
+        people::{Limits, Principal, Scope},
+        time,
+    },
+};
+use axum::{
+    Extension,
+    extract::{
+        State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+    },
+    http::StatusCode,
+    response::Response,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use polydev_sandbox::Stream;
+use serde::Deserialize;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// How many bytes of the screen are sent at a time.
+const PIECE: usize = 16 * 1024;
+/// The most bytes of a message from a browser: noVNC sends 10 KiB at a time, of a clipboard.
+const HEARD_MAX: usize = 64 * 1024;
+/// How many bytes of them are read at a time.
+const READ: usize = 4 * 1024;
+/// How long a browser may take nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a browser may say nothing, not even to a ping.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How long a browser may take to answer a close with its own.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Another viewer took over.
+const TAKEN_OVER: u16 = 4001;
+/// The login is over.
+const LOGIN_OVER: u16 = 4002;
+
+/// What the server knows of screens that are looked at. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Desktops {
+    /// What lets somebody look at one.
+    pub tickets: Tickets,
+    /// Who looks.
+    pub viewers: Viewers,
+    /// How often an address was refused of whom nothing is known: only so many are written down.
+    pub strangers: Limits,
+}
+
+/// What is served here.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(desktop))
+}
+
+/// How to look.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct DesktopQuery {
+    /// A ticket of `POST /logins/{id}/tickets`, in place of a key or a cookie.
+    ticket: Option<String>,
+    /// Take over from who looks already.
+    #[serde(default)]
+    take: bool,
+}
+
+/// The screen of a login over a WebSocket: RFB in binary messages, security type None.
+///
+/// By key, by cookie with its `Origin`, or by ticket. The subprotocol `binary` is echoed if it is offered. One looks at
+/// a time: with `take=true` the other is closed with 4001. Closes with 4002 when the login is over, 1011 when its
+/// sandbox is gone, 1001 when the server stops.
+#[utoipa::path(
+    get, path = "/logins/{id}/desktop", tag = "logins",
+    params(("id" = String, Path, description = "The login's id"), DesktopQuery),
+    responses(
+        (status = 101, description = "The screen, as bytes"),
+        (status = 401, description = "No valid key, session or ticket", body = ErrorBody),
+        (status = 403, description = "The key lacks `logins`, or the `Origin` is not this server's", body = ErrorBody),
+        (status = 404, description = "No such login, or another person's", body = ErrorBody),
+        (status = 409, description = "It is not ready, or somebody looks already", body = ErrorBody),
+        (status = 410, description = "It is over", body = ErrorBody),
+        (status = 422, description = "An unknown parameter", body = ErrorBody),
+        (status = 426, description = "Not the handshake of a WebSocket", body = ErrorBody),
+        (status = 429, description = "Too many streams are open, or too many requests", body = ErrorBody),
+    )
+)]
+async fn desktop(
+    State(app): State<App>,
+    caller: Caller,
+    auth: ApiResult<Auth>,
+    Path(id): Path<String>,
+    Query(query): Query<DesktopQuery>,
+    place: Option<Extension<Place>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> ApiResult<Response> {
+    let who = match query.ticket.as_deref() {
+        Some(ticket) => app.desktops.tickets.take(ticket, &id, Instant::now()).ok_or_else(|| {
+            ApiError::new(Code::Unauthenticated, "the ticket is not valid: unknown, used, too old, or of another login")
+                .hint("`POST /api/v1/logins/{id}/tickets` makes one, good once and for 30 s.")
+        }),
+        None => auth.and_then(|auth| auth.require(Scope::Logins)),
+    };
+    let who = match who {
+        Ok(who) => who,
+        Err(refusal) => return Err(turn_away(&app, &caller, &id, refusal).await),
+    };
+    let deed = Deed::new(caller.actor(&who), Action::LoginDesktop).to(id.chars().take(64).collect::<String>());
+    let admitted = admit(app.clone(), (who.clone(), caller.address), id, query.take, upgrade);
+    let ((login, seat, screen), upgrade, open) = app.audit.record(deed, admitted, |_| None).await?;
+    let upgrade = upgrade
+        .protocols(["binary"])
+        .max_message_size(HEARD_MAX)
+        .max_frame_size(HEARD_MAX)
+        .read_buffer_size(READ)
+        // What is sent leaves at once, and is not gathered.
+        .write_buffer_size(0)
+        .max_write_buffer_size(HEARD_MAX);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        serve(app, who, login, seat, screen, socket).await;
+        drop((open, place));
+    }))
+}
+
+/// Lets somebody look who may.
+async fn admit(
+    app: App,
+    (who, address): (Principal, IpAddr),
+    id: String,
+    take: bool,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> ApiResult<((String, Seat, Stream), WebSocketUpgrade, rate::Stream)> {
+    let login = own(&app, &who, &id).await?;
+    if login.status.is_over() {
+        return Err(over(&login));
+    }
+    if !login.status.has_desktop() {
+        let words = format!("the desktop of login `{id}` is not ready: it is {}", login.status.as_str());
+        return Err(ApiError::new(Code::NotReady, words).hint("`GET /api/v1/logins/{id}/events` tells when it is."));
+    }
+    let upgrade = upgrade.map_err(|_| {
+        ApiError::new(Code::InvalidRequest, "this is not the handshake of a WebSocket")
+            .hint("Open `page_url` of the login in a browser, or use a client of WebSockets.")
+            .status(StatusCode::UPGRADE_REQUIRED)
+    })?;
+    let open = app.streams.open(&who, address)?;
+    let seat = app.desktops.viewers.take(&id, take).ok_or_else(|| {
+        ApiError::new(Code::Conflict, format!("somebody looks at the desktop of login `{id}` already"))
+            .hint("Take over with `?take=true`.")
+    })?;
+    match app.runs.logins().screen(&login).await {
+        Ok(Some(screen)) => Ok(((id, seat, screen), upgrade, open)),
+        Ok(None) => Err(over(&login)),
+        Err(error) => {
+            tracing::warn!(login = id, error = chain(&error), "a screen cannot be looked at");
+            Err(ApiError::new(Code::NotReady, format!("the screen of login `{id}` does not answer"))
+                .hint("Try again in a moment; if it is gone, the login says so."))
+        }
+    }
+}
+
+/// Writes down that somebody was refused of whom nothing is known, unless there were too many of that address.
+async fn turn_away(app: &App, caller: &Caller, id: &str, refusal: ApiError) -> ApiError {
+    if app.desktops.strangers.fail(caller.address, time::now_ms()).is_err() {
+        return refusal;
+    }
+    let mut deed = Deed::new(caller.anonymous(), Action::LoginDesktop);
+    // What a stranger names is not written down, unless there is such a thing.
+    if let Ok(login) = find_login(app, id).await {
+        deed = deed.to(&login.id).of(login.user_id);
+    }
+    match app.audit.record(deed, async { Err::<(), _>(refusal) }, |()| None).await {
+        Ok(()) => ApiError::fault("a refusal was none".into()),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Why a socket is closed, and in which words.
+type Close = (u16, &'static str);
+
+async fn serve(app: App, who: Principal, login: String, seat: Seat, screen: Stream, socket: WebSocket) {
+    let (mut sink, mut heard) = socket.split();
+    let (mut from_screen, mut to_screen) = tokio::io::split(screen);
+    let last = Mutex::new(Instant::now());
+    let close = tokio::select! {
+        biased;
+        close = until_over(&app, &login) => Some(close),
+        () = seat.taken() => Some((TAKEN_OVER, "another viewer took over")),
+        () = turned_away(app.clone(), who) => Some((close_code::POLICY, "the key or session is over")),
+        close = show(&mut sink, &mut from_screen, &last) => close,
+        close = hear(&mut heard, &mut to_screen, &last) => close,
+    };
+    // The screen goes on without it, and may be looked at by another.
+    drop((from_screen, to_screen, seat));
+    let Some((code, reason)) = close else { return };
+    let (code, reason) = match app.store.login(&login).await {
+        // The screen goes with the login's end, and may be the first to be seen.
+        Ok(Some(login)) if code == close_code::ERROR && login.status.is_over() => end_of(&login),
+        Ok(_) | Err(_) => (code, reason),
+    };
+    let farewell = async {
+        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
+        // Until the browser has closed too: what it has sent meanwhile must be read, or the end may not reach it.
+        while let Some(Ok(_)) = heard.next().await {}
+        Ok::<_, axum::Error>(())
+    };
+    let _ = timeout(FAREWELL, farewell).await;
+}
+
+/// Waits for the login's end.
+async fn until_over(app: &App, id: &str) -> Close {
+    let mut follower = app.runs.hub().subscribe(id);
+    loop {
+        follower.look();
+        match app.store.login(id).await {
+            Ok(Some(login)) if login.status.is_over() => return end_of(&login),
+            Ok(Some(_)) => {}
+            Ok(None) => return (LOGIN_OVER, "the login is forgotten"),
+            // What happens next is looked at again.
+            Err(error) => tracing::warn!(login = id, error = chain(&error), "a login cannot be looked at"),
+        }
+        if !follower.woken().await {
+            return (close_code::AWAY, "the server stops");
+        }
+    }
+}
+
+/// What a viewer is told of a login that is over.
+fn end_of(login: &Login) -> Close {
+    let gone = login.error.as_ref().is_some_and(|error| matches!(error.code, Code::ToolCrashed | Code::OutOfMemory));
+    match login.status {
+        Status::Failed if gone => (close_code::ERROR, "the sandbox is gone"),
+        Status::Connected => (LOGIN_OVER, "connected"),
+        Status::Failed => (LOGIN_OVER, "the login has failed"),
+        Status::Expired => (LOGIN_OVER, "the time of the login is over"),
+        Status::Cancelled => (LOGIN_OVER, "the login was cancelled"),
+        Status::Requested | Status::Preparing | Status::Ready | Status::Verifying => (LOGIN_OVER, "the login is over"),
+    }
+}
+
+/// Sends the screen, a piece at a time. `None`: nobody takes it.
+async fn show(
+    sink: &mut SplitSink<WebSocket, Message>,
+    screen: &mut ReadHalf<Stream>,
+    last: &Mutex<Instant>,
+) -> Option<Close> {
+    let mut pings = interval(PING);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut room = BytesMut::new();
+    loop {
+        // The same room, once what was in it is sent.
+        room.reserve(PIECE);
+        let message = tokio::select! {
+            read = screen.read_buf(&mut room) => match read {
+                Ok(0) | Err(_) => return Some((close_code::ERROR, "the sandbox is gone")),
+                Ok(_) => Message::Binary(room.split().freeze()),
+            },
+            _ = pings.tick() => {
+                if last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > SILENCE {
+                    return None;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        timeout(PATIENCE, sink.send(message)).await.ok()?.ok()?;
+    }
+}
+
+/// Gives the screen what the browser sends, as fast as it takes it. `None`: it has left.
+async fn hear(
+    heard: &mut SplitStream<WebSocket>,
+    screen: &mut WriteHalf<Stream>,
+    last: &Mutex<Instant>,
+) -> Option<Close> {
+    loop {
+        let message = heard.next().await;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        match message {
+            None => return None,
+            // The answer to a close is sent by the library, while what follows is read.
+            Some(Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(bytes))) => {
+                if screen.write_all(&bytes).await.is_err() {
+                    return Some((close_code::ERROR, "the sandbox is gone"));
+                }
+            }
+            Some(Ok(Message::Text(_))) => return Some((close_code::UNSUPPORTED, "only bytes are understood here")),
+            Some(Err(_)) => return Some((close_code::SIZE, "a message is at most 65536 bytes")),
+        }
+    }
+}

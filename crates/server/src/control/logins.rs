@@ -1,0 +1,193 @@
+//! Logins as the server knows them: opened, extended, cancelled, looked at, and given to a task.
+
+use super::{
+    Code, Failure, Hub, Inner, Live, Runs, fault, image, login,
+    plan::{End, LoginAction},
+    run::Begin,
+};
+use crate::{
+    domain::{
+        change::Change as Told,
+        id,
+        login::{Change, Denied, Login},
+        time,
+    },
+    providers::Provider,
+    store::{
+        StoreError,
+        logins::{Changed, OpenLogin, Opened},
+    },
+};
+use polydev_sandbox::{Guest, Sandbox, SandboxId, Stream, guest::GuestError, host, image::Kind};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Where logins are opened and followed. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Logins(Arc<Inner>);
+
+impl Runs {
+    /// The logins of the same server.
+    pub fn logins(&self) -> Logins {
+        Logins(self.0.clone())
+    }
+}
+
+impl Logins {
+    /// Opens a login for a person, or finds the one that they have open: which, and whether it is new.
+    pub async fn open(&self, user_id: &str, provider: &dyn Provider) -> Result<(Login, bool), Failure> {
+        let inner = &self.0;
+        let (name, label) = (provider.about().name, provider.about().label);
+        if inner.draining.is_cancelled() {
+            return Err(Failure::new(Code::DriverUnavailable, "the server is stopping").hint("Try again in a moment."));
+        }
+        if !inner.config.login_enabled(name) {
+            let words = format!("signing in at {label} is switched off on this server");
+            return Err(Failure::new(Code::LoginDisabled, words)
+                .hint(format!("Connect with an API key: `polydev connect {name} --api-key-stdin`.")));
+        }
+        if let Some(open) = inner.store.open_login_of(user_id, name).await.map_err(fault)? {
+            return Ok((open, false));
+        }
+        if inner.driver.capabilities().uses_image {
+            image(&inner.images, Kind::Desktop)?;
+        }
+        // Those that are being made have not taken theirs yet.
+        let is_new = |login: &OpenLogin| !login.status.has_desktop();
+        let under_way = inner.store.open_logins().await.map_err(fault)?.into_iter().filter(is_new).count() as u64;
+        let needed = inner.config.sandbox.desktop.memory_mib;
+        if host::available_memory_mib().is_some_and(|free| free < needed.saturating_mul(under_way + 1)) {
+            let words = format!("this server has less than the {needed} MiB of memory that one more desktop may need");
+            return Err(Failure::new(Code::DriverUnavailable, words)
+                .hint("Try again when others have signed in, or connect with an API key."));
+        }
+        let ttl_ms = inner.config.login.ttl.as_millis() as i64;
+        let command = provider.sign_in().command();
+        let new = Login::new(id::new("lgn"), user_id, name, command, ttl_ms, time::now_ms());
+        let most = inner.config.login.max_concurrent;
+        match inner.store.open_login(&new, most as i64).await.map_err(fault)? {
+            Opened::New(login) => {
+                inner.hub.changed(user_id, Told::login(&login.id));
+                inner.poke.notify_one();
+                Ok((login, true))
+            }
+            Opened::Before(login) => Ok((login, false)),
+            Opened::Full => Err(Failure::new(
+                Code::QueueFull,
+                format!("{most} people are signing in at this server, which is all that may at a time"),
+            )
+            .hint("Try again in a few minutes; `login.max_concurrent` sets how many may.")),
+        }
+    }
+
+    /// Gives a login more time.
+    pub async fn extend(&self, id: &str) -> Result<Login, Failure> {
+        let hint = "Finish, or open another one afterwards.";
+        match self.0.change_login(id, &Change::Extend).await.map_err(fault)? {
+            Changed::Done(login) => Ok(*login),
+            Changed::Denied(why @ Denied::Longest) => Err(Failure::new(Code::Conflict, why.to_string()).hint(hint)),
+            Changed::Denied(why @ (Denied::State(_) | Denied::Over | Denied::NotOver)) => {
+                Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`."))
+            }
+            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
+        }
+    }
+
+    /// Writes down the wish to cancel a login. `false`: it is over.
+    pub async fn cancel(&self, id: &str) -> Result<bool, StoreError> {
+        let open = self.0.store.cancel_login(id, time::now_ms()).await?;
+        self.0.poke.notify_one();
+        Ok(open)
+    }
+
+    /// Opens a viewer's connection to a login's screen. `None`: it has none.
+    pub async fn screen(&self, login: &Login) -> Result<Option<Stream>, GuestError> {
+        let sandbox = login.sandbox_id.as_deref().and_then(|id| id.parse::<SandboxId>().ok());
+        let Some(sandbox) = sandbox.filter(|_| login.status.has_desktop()) else { return Ok(None) };
+        Guest::new(self.0.driver.clone(), sandbox).vnc().await.map(Some)
+    }
+
+    /// Wakes those who follow a login.
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// Does one thing of a plan.
+    pub(super) async fn act(&self, action: LoginAction) -> Result<(), StoreError> {
+        let inner = &self.0;
+        match action {
+            LoginAction::Start(login) => self.start(login, None),
+            LoginAction::Adopt(login, sandbox) => self.start(login, Some(sandbox)),
+            LoginAction::PutBack(login) => {
+                inner.change_login(&login, &Change::PutBack).await?;
+                inner.poke.notify_one();
+            }
+            LoginAction::Stop(login) => {
+                if let Some(live) = inner.desktops().get(&login) {
+                    live.stop.cancel();
+                }
+            }
+            LoginAction::End(login, why) => {
+                let end = match why {
+                    End::Cancelled => Change::Cancel,
+                    End::Expired => Change::Expire,
+                    End::Lost => Change::Fail(login::interrupted()),
+                };
+                tracing::info!(login, ?why, "nothing works on this login any more");
+                inner.change_login(&login, &end).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the task of a login, with the sandbox that was found for it if there is one, unless the server is
+    /// stopping.
+    fn start(&self, id: String, found: Option<SandboxId>) {
+        let inner = self.0.clone();
+        let stop = CancellationToken::new();
+        let mut live = self.0.desktops();
+        // Two passes at a time may have planned the same.
+        if self.0.draining.is_cancelled() || live.contains_key(&id) {
+            return;
+        }
+        let (begin, sandbox) = match found {
+            None => (Begin::Fresh, inner.new_sandbox()),
+            Some(found) => (Begin::Adopted, Sandbox::found(inner.driver.clone(), found)),
+        };
+        let of = sandbox.id().clone();
+        live.insert(
+            id.clone(),
+            Live { sandbox: of, stop: stop.clone(), starting: true, interrupted: false, seen: None },
+        );
+        self.0.tasks.spawn(async move {
+            // However it ends, by a panic too.
+            let _leave = Leave { inner: &inner, id: &id };
+            login::login(&inner, &id, begin, sandbox, &stop).await;
+        });
+    }
+}
+
+impl Inner {
+    /// Lets something happen to a login, and tells those who want to know.
+    pub(super) async fn change_login(&self, id: &str, change: &Change) -> Result<Changed, StoreError> {
+        let changed = self.store.change_login(id, change, time::now_ms()).await?;
+        if let Changed::Done(login) = &changed {
+            self.hub.notify(id, login.last_seq);
+            self.hub.changed(&login.user_id, Told::login(id));
+        }
+        Ok(changed)
+    }
+}
+
+/// A task's place, given back when dropped.
+struct Leave<'a> {
+    inner: &'a Inner,
+    id: &'a str,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.inner.desktops().remove(self.id);
+        self.inner.poke.notify_one();
+    }
+}

@@ -1,0 +1,131 @@
+//! Desktops to sign in at: the real server, real sandboxes of the real image, and a viewer's own bytes.
+
+mod doors;
+mod life;
+mod rfb;
+
+use crate::support::server::{NO_POOL, Server};
+use eventsource_stream::Eventsource;
+use futures_util::StreamExt;
+use polydev_server::domain::login::{Event, EventBody, StageName, StageState};
+use polydev_standin::{Options, Standin};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{Error, client::IntoClientRequest, http::Request},
+};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A server with these lines in its configuration, and the stand-in behind it.
+async fn server(config: &str) -> (Server, Standin) {
+    let standin = Standin::start(Options::default()).await.unwrap();
+    let config = format!("{NO_POOL}{config}");
+    blocking(move || {
+        let images = crate::support::server::images();
+        assert!(images.join("desktop.json").exists(), "no desktop image in {}", images.display());
+        (Server::start_with(&standin, &config), standin)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// The answer to a request with the server's key.
+async fn ask(server: &Server, method: Method, path: &str) -> (u16, Value) {
+    let response = server.request(method, path).send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
+}
+
+/// Opens a login: the status, and the login or the error.
+async fn open(server: &Server, provider: &str) -> (u16, Value) {
+    let request = server.request(Method::POST, "/logins").json(&json!({ "provider": provider }));
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// A login's id.
+fn id(login: &Value) -> String {
+    login["id"].as_str().unwrap_or_else(|| panic!("{login}")).to_owned()
+}
+
+/// A login whose desktop is ready: its id.
+async fn ready(server: &Server, provider: &str) -> String {
+    let (status, login) = open(server, provider).await;
+    assert_eq!(status, 201, "{login}");
+    let id = id(&login);
+    until(server, &id, is_ready).await;
+    id
+}
+
+/// Whether an event says that the desktop is ready.
+fn is_ready(event: &Event) -> bool {
+    let EventBody::Stage { stage, .. } = &event.body else { return false };
+    (stage.name, stage.state) == (StageName::Ready, StageState::Done)
+}
+
+/// A login's events up to one that is such, or to the last.
+async fn until(server: &Server, id: &str, is_such: impl Fn(&Event) -> bool) -> Vec<Event> {
+    let response = server.request(Method::GET, &format!("/logins/{id}/events")).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut frames = response.bytes_stream().eventsource();
+    let mut events = Vec::new();
+    while let Some(frame) = frames.next().await {
+        let frame = frame.unwrap();
+        let event: Event = serde_json::from_str(&frame.data).unwrap();
+        assert_eq!((frame.id, frame.event.as_str()), (event.seq.to_string(), event.body.kind()));
+        let done = is_such(&event);
+        events.push(event);
+        if done {
+            return events;
+        }
+    }
+    assert!(events.last().is_some_and(|event| event.body.is_last()), "{events:?}");
+    events
+}
+
+/// All events of a login that is over, or soon will be.
+async fn to_the_end(server: &Server, id: &str) -> Vec<Event> {
+    let events = until(server, id, |event| event.body.is_last()).await;
+    let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=events.len() as i64).collect::<Vec<_>>(), "numbered from 1 without holes");
+    assert_eq!(events.iter().filter(|event| event.body.is_last()).count(), 1);
+    events
+}
+
+/// A request for a login's screen, as a key's owner sends it.
+fn looking(server: &Server, id: &str) -> Request<()> {
+    let mut request = anonymous(server, id, "");
+    let bearer = format!("Bearer {}", server.key).parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    request
+}
+
+/// The same of somebody who shows nothing but this query.
+fn anonymous(server: &Server, id: &str, query: &str) -> Request<()> {
+    let url = format!("{}/api/v1/logins/{id}/desktop{query}", server.url.replace("http://", "ws://"));
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("sec-websocket-protocol", "binary".parse().unwrap());
+    request
+}
+
+/// A viewer's socket, or the status and code that refuse it.
+async fn look(request: Request<()>) -> Result<Socket, (u16, String)> {
+    match tokio_tungstenite::connect_async(request).await {
+        Ok((socket, answer)) => {
+            assert_eq!(answer.headers()["sec-websocket-protocol"], "binary");
+            Ok(socket)
+        }
+        Err(Error::Http(refused)) => {
+            let body = refused.body().as_deref().unwrap_or_default();
+            let body: Value = serde_json::from_slice(body).unwrap_or_default();
+            Err((refused.status().as_u16(), body["error"]["code"].as_str().unwrap_or_default().to_owned()))
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
