@@ -79,9 +79,10 @@ impl Job {
         loop {
             let said = self.said.notified();
             let mut bytes = Vec::new();
-            let ring = self.stdout.ring.borrow();
-            let first = ring.copy(0, ring.len(), &mut bytes);
-            drop(ring);
+            let first = {
+                let ring = self.stdout.ring.borrow();
+                ring.copy(0, ring.len(), &mut bytes)
+            };
             match bytes.iter().position(|byte| *byte == b'\n') {
                 Some(end) if first == 0 => return Some(String::from_utf8_lossy(&bytes[..end]).into_owned()),
                 _ if first > 0 || self.drained() => return None,

@@ -199,10 +199,9 @@ impl Watcher {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            match rustix::io::read(&self.woken, &mut [0; 64]) {
-                // The desktop is given up.
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
-                Ok(_) | Err(_) => {}
+            // At its end, the desktop is given up.
+            if let Ok(0) = rustix::io::read(&self.woken, &mut [0; 64]) {
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
             }
         }
     }
