@@ -28,7 +28,7 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
             if idempotency::applies(&method, path) {
                 done_once(operation);
             }
-            if !method.is_safe() {
+            if !method.is_safe() || operation.responses.responses.contains_key("401") {
                 refusal(
                     &mut operation.responses,
                     "403",
@@ -36,18 +36,38 @@ pub(super) fn all(mut document: OpenApi) -> OpenApi {
                 );
             }
             operation.responses.responses.values_mut().for_each(frames);
-            if path != rate::ALIVE {
-                refusal(&mut operation.responses, "429", "Too many requests");
-            }
-            if let Some(RefOr::T(response)) = operation.responses.responses.get_mut("429") {
+            let responses = &mut operation.responses.responses;
+            if let Some(RefOr::T(response)) = responses.get_mut("429") {
                 wait(response);
             }
-            refusal(&mut operation.responses, "421", "The request names a host that is not this server's");
-            refusal(&mut operation.responses, "500", "A fault of the server");
+            for (status, name, _) in EVERYWHERE {
+                if status != "429" || path != rate::ALIVE {
+                    let shared = || RefOr::Ref(Ref::from_response_name(name));
+                    responses.entry(status.to_owned()).or_insert_with(shared);
+                }
+            }
         }
+    }
+    let shared = &mut document.components.get_or_insert_default().responses;
+    for (status, name, description) in EVERYWHERE {
+        let mut response = refused(description);
+        if status == "429" {
+            wait(&mut response);
+        }
+        shared.insert(name.to_owned(), RefOr::T(response));
     }
     document
 }
+
+/// What every endpoint may answer, where it does not tell of it itself: status, name in the document, and what it is.
+const EVERYWHERE: [(&str, &str, &str); 6] = [
+    ("414", "LongPath", "The path and its query are too long"),
+    ("421", "ForeignHost", "The request names a host that is not this server's"),
+    ("429", "TooMany", "Too many requests"),
+    ("431", "LargeFields", "The header fields are too large"),
+    ("500", "Fault", "A fault of the server"),
+    ("504", "Late", "It took too long"),
+];
 
 /// What a stream's response says is the `data` of its events: in OpenAPI 3.1 the schema of a stream is that of an
 /// event as it is framed.
@@ -109,10 +129,12 @@ fn wait(response: &mut Response) {
 
 /// Adds an answer, where the endpoint does not tell of it itself.
 fn refusal(responses: &mut Responses, status: &str, description: &str) {
-    responses.responses.entry(status.to_owned()).or_insert_with(|| {
-        let mut response = Response::new(description);
-        let body = Content::new(Some(RefOr::Ref(Ref::from_schema_name("ErrorBody"))));
-        response.content.insert("application/json".into(), RefOr::T(body));
-        RefOr::T(response)
-    });
+    responses.responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(refused(description)));
+}
+
+fn refused(description: &str) -> Response {
+    let mut response = Response::new(description);
+    let body = Content::new(Some(RefOr::Ref(Ref::from_schema_name("ErrorBody"))));
+    response.content.insert("application/json".into(), RefOr::T(body));
+    response
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::domain::failure::Code;
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -106,7 +106,8 @@ impl Hosts {
     }
 }
 
-/// Refuses a request of a foreign page: one that names another `Origin`, or that names none where one is `required`.
+/// Refuses a request of a foreign page: one that names another `Origin`, or that names none where one is `required`;
+/// and one of which the browser itself says that it is.
 pub(super) fn own_page(hosts: &Hosts, headers: &HeaderMap, required: bool) -> ApiResult<()> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let own = match (origins.next(), origins.next()) {
@@ -114,11 +115,24 @@ pub(super) fn own_page(hosts: &Hosts, headers: &HeaderMap, required: bool) -> Ap
         (None, _) => !required,
         (Some(_), Some(_)) => false,
     };
-    if own {
+    if own && !is_foreign(headers) {
         return Ok(());
     }
     Err(ApiError::new(Code::Forbidden, "the `Origin` of the request is missing, or not this server's")
         .hint("Set `server.public_url` to the address that people use. With an API key no `Origin` is needed."))
+}
+
+/// Whether the browser says that a page of another origin asks, be it of the same site. It says so where it speaks
+/// https, or with this machine; others do not say it at all.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let said = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    said.is_some_and(|site| site != b"same-origin" && site != b"none")
+}
+
+/// Whether the browser says that somebody goes there, in a window and not in a frame.
+pub(super) fn is_link(headers: &HeaderMap) -> bool {
+    let says = |name, value: &str| headers.get(name).is_some_and(|said| said == value);
+    says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")
 }
 
 /// A request that no foreign page makes: for what is open to everybody, and lets somebody in.

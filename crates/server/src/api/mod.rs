@@ -1,6 +1,7 @@
 //! The HTTP API. This file is its table of contents: one file a resource, one line each.
 
 pub mod audit;
+mod bounds;
 pub mod caller;
 pub mod connections;
 mod cookie;
@@ -207,6 +208,7 @@ pub fn router(app: App) -> Router {
             ApiError::fault(format!("a handler panicked: {}", text.unwrap_or_default())).into_response()
         }))
         .layer(middleware::from_fn_with_state(app.clone(), host::check))
+        .layer(middleware::from_fn_with_state(bounds::ANSWER_WITHIN, bounds::limit))
         .layer(middleware::from_fn_with_state(app.clone(), error::render))
         .layer(middleware::from_fn_with_state(app.clone(), headers::set))
         .with_state(app)

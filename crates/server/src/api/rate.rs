@@ -92,12 +92,13 @@ async fn asker(app: &App, parts: &Parts, caller: &Caller) -> ApiResult<ApiResult
 }
 
 /// A browser sends a cookie along with what a foreign page asks for: what changes something, or opens a WebSocket,
-/// must come from a page of our own.
+/// must come from a page of our own; and nothing else is looked at for a foreign one either, so that it learns nothing
+/// by the time that it takes, but where somebody follows its link.
 fn from_own_page(app: &App, parts: &Parts, kind: TokenKind) -> ApiResult<()> {
+    let changes = !parts.method.is_safe() || parts.headers.contains_key(header::UPGRADE);
     match kind {
-        TokenKind::Session if !parts.method.is_safe() || parts.headers.contains_key(header::UPGRADE) => {
-            host::own_page(&app.hosts, &parts.headers, true)
-        }
+        TokenKind::Session if changes => host::own_page(&app.hosts, &parts.headers, true),
+        TokenKind::Session if !host::is_link(&parts.headers) => host::own_page(&app.hosts, &parts.headers, false),
         TokenKind::Session | TokenKind::Key => Ok(()),
     }
 }

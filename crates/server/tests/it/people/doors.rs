@@ -71,7 +71,7 @@ async fn what_is_not_open_needs_a_key_or_a_session_and_a_page_of_our_own() {
 async fn a_key_opens_what_its_scopes_say() {
     let (server, _standin, browser) = with_admin().await;
     // What everybody may who is somebody: see who they are, and what is theirs to be let in with.
-    let any = ["/me", "/me/password", "/session", "/sessions", "/keys", "/audit", "/providers", "/status"];
+    let any = ["/me", "/me/password", "/session", "/sessions", "/keys", "/audit", "/providers", "/status", "/events"];
     let admins = ["/users"];
     let (_, logins) = key(&browser, &["logins"]).await;
     let (_, all_but_admin) = key(&browser, &["runs:read", "runs:write", "connections", "logins"]).await;

@@ -2,6 +2,7 @@
 
 mod admins;
 mod doors;
+mod foreign;
 mod headers;
 mod limits;
 mod origin;

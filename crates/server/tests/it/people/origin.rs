@@ -27,11 +27,27 @@ async fn what_changes_something_comes_from_a_page_of_our_own() {
         let page = on(&browser, origin);
         refused(page.post("/keys", json!({})).await, 403, "forbidden").await;
         assert_eq!(page.delete("/session").await, 403, "{origin:?}");
-        assert_eq!(page.status("/me").await, 200, "what only reads is kept from the page by the browser");
+        let read = page.status("/me").await;
+        assert_eq!(read, if origin.is_some() { 403 } else { 200 }, "a browser names no page where its own reads");
     }
     for name in ["localhost", "127.0.0.1", "[::1]"] {
         let page = on(&browser, Some(&format!("http://{name}:{port}")));
         assert_eq!(page.post("/keys", json!({})).await.status(), 201, "{name}");
+    }
+    for site in ["cross-site", "same-site"] {
+        let told = browser.request(Method::POST, "/keys").header("sec-fetch-site", site).json(&json!({}));
+        refused(told.send().await.unwrap(), 403, "forbidden").await;
+        let fetched = async |mode: &str, dest: &str| {
+            let read = on(&browser, None)
+                .request(Method::GET, "/me")
+                .header("sec-fetch-site", site)
+                .header("sec-fetch-mode", mode);
+            let read = read.header("sec-fetch-dest", dest).send().await.unwrap();
+            read.status().as_u16()
+        };
+        assert_eq!(fetched("no-cors", "image").await, 403, "it is not even looked at");
+        assert_eq!(fetched("navigate", "iframe").await, 403);
+        assert_eq!(fetched("navigate", "document").await, 200, "somebody follows a link");
     }
     let twice = browser.request(Method::POST, "/keys").header("origin", "https://evil.example").json(&json!({}));
     refused(twice.send().await.unwrap(), 403, "forbidden").await;

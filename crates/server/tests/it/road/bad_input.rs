@@ -69,7 +69,22 @@ async fn a_request_that_is_wrong_is_told_what_is() {
         .unwrap();
     assert_eq!(huge.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(huge.headers()["connection"], "close", "the rest of it lies on this connection");
+    for depth in [120, 200, 100_000] {
+        let deep = format!(
+            r#"{{"provider":"hal","prompt":"hi","metadata":{{"x":{}{}}}}}"#,
+            "[".repeat(depth),
+            "]".repeat(depth)
+        );
+        let deep = server.request(Method::POST, "/runs").header("content-type", "application/json").body(deep);
+        assert_eq!(deep.send().await.unwrap().status(), if depth > 127 { 422 } else { 404 }, "{depth}");
+    }
+    let many = (0..1000).map(|n| format!("p{n}=1&")).collect::<String>();
+    let long = "x".repeat(9000);
     for (path, status, code) in [
+        (format!("/runs?{many}").as_str(), 422, "invalid_request"),
+        (&format!("/runs?limit=1&{}", "limit=1&".repeat(100)), 422, "invalid_request"),
+        (&format!("/runs?cursor={long}"), 414, "invalid_request"),
+        (&format!("/{long}"), 414, "invalid_request"),
         ("/runs?limit=0", 400, "bad_limit"),
         ("/runs?limit=x", 400, "bad_limit"),
         ("/runs?cursor=%21", 400, "bad_cursor"),
@@ -84,6 +99,11 @@ async fn a_request_that_is_wrong_is_told_what_is() {
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], code, "{path}");
     }
+    let large = server.request(Method::GET, "/runs").header("x", "x".repeat(40_000)).send().await.unwrap();
+    assert_eq!(large.status(), 431);
+    assert_eq!(large.json::<Value>().await.unwrap()["error"]["code"], "invalid_request");
+    let many = (0..200).fold(server.request(Method::GET, "/runs"), |request, n| request.header("x", n));
+    assert_eq!(many.send().await.unwrap().status(), 431);
     let open = reqwest::Client::builder().no_proxy().build().unwrap();
     for (path, status) in [
         ("/healthz", 200),
