@@ -4,6 +4,19 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::PathBuf;
+
+/// How the probe's name begins where it is to be the runtime. What follows tells one from another.
+pub(crate) const RUNTIME: &str = "runtime-";
+
+/// What such a runtime does: in the file beside it, of its name and `.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Weakened {
+    /// The real runtime.
+    pub(crate) program: PathBuf,
+    /// What is changed before that.
+    pub(crate) edits: Vec<Edit>,
+}
 
 /// One change of a specification. Places are JSON pointers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use crate::{
     Family, WAYS, assert_complete,
     common::{self, job},
-    edit::Edit,
+    edit::{Edit, RUNTIME, Weakened},
     rules::Rule,
 };
 use polydev_sandbox::{
@@ -15,7 +15,7 @@ use polydev_sandbox::{
 use std::{
     collections::BTreeSet,
     fmt, fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -148,14 +148,14 @@ impl House {
         by_name("oci", &config).unwrap()
     }
 
+    /// The probe, under a name that says which runtime it becomes after which edits. A link, and no script: a program
+    /// that was just written cannot be started while another thread's child still has it open.
     fn weak_runtime(&self, without: &[Edit]) -> PathBuf {
-        let edits = self.dir.path().join(format!("edits-{}", next()));
-        fs::write(&edits, serde_json::to_vec(without).unwrap()).unwrap();
-        let script = edits.with_extension("sh");
-        let (probe, real) = (env!("CARGO_BIN_EXE_polydev-probe"), self.runtime.display());
-        fs::write(&script, format!("#!/bin/sh\nexec {probe:?} runtime {edits:?} '{real}' \"$@\"\n")).unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        script
+        let runtime = self.dir.path().join(format!("{RUNTIME}{}", next()));
+        let weakened = Weakened { program: self.runtime.clone(), edits: without.to_vec() };
+        fs::write(runtime.with_extension("json"), serde_json::to_vec(&weakened).unwrap()).unwrap();
+        symlink(env!("CARGO_BIN_EXE_polydev-probe"), &runtime).unwrap();
+        runtime
     }
 
     /// What sandboxes are made from here.

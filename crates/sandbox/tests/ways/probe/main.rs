@@ -5,7 +5,7 @@
 //!   refused AT-WHICH-STEP ERRNO-OR-CODE
 //! ```
 //!
-//! It lies in the image of the tests and is started there as a job. As `probe runtime`, on the host, it is the
+//! It lies in the image of the tests and is started there as a job. By the name `runtime-…`, on the host, it is the
 //! OCI runtime that takes a rule away first (see `edit.rs`).
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
@@ -19,7 +19,7 @@ mod runtime;
 mod surface;
 mod sys;
 
-use std::{io, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 /// What came of a try: what was read on the other side, or who said no.
 type Tried = Result<String, Refused>;
@@ -46,11 +46,13 @@ impl<T> At<T> for io::Result<T> {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args = std::env::args();
+    let name = PathBuf::from(args.next().unwrap_or_default());
+    let args: Vec<String> = args.collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    if let ["runtime", edits, program, rest @ ..] = &args[..] {
+    if name.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(edit::RUNTIME.as_bytes())) {
         // Returns only when it could not become the runtime.
-        println!("{}", runtime::run(edits, program, rest));
+        println!("{}", runtime::run(&name.with_extension("json"), &args));
         return ExitCode::FAILURE;
     }
     let tried = network::try_one(&args)

@@ -1,28 +1,37 @@
 //! The runtime that takes a rule away.
 
-use crate::edit::Edit;
+use crate::edit::{Edit, Weakened};
 use serde_json::Value;
-use std::{error::Error, fs, os::unix::process::CommandExt, path::Path, process::Command};
+use std::{
+    error::Error,
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Edits the bundle that `args` name, if they name one, and becomes the real runtime. Tells why it did not.
-pub(crate) fn run(edits: &str, program: &str, args: &[&str]) -> String {
-    match edited(edits, args) {
-        Ok(()) => become_program(program, args),
+pub(crate) fn run(weakened: &Path, args: &[&str]) -> String {
+    match edited(weakened, args) {
+        Ok(program) => become_program(&program, args),
         Err(error) => error.to_string(),
     }
 }
 
-fn edited(edits: &str, args: &[&str]) -> Result<(), Box<dyn Error>> {
-    let Some(at) = args.iter().position(|arg| *arg == "--bundle") else { return Ok(()) };
-    let config = Path::new(args[at + 1]).join("config.json");
-    let edits: Vec<Edit> = serde_json::from_slice(&fs::read(edits)?)?;
-    let mut spec: Value = serde_json::from_slice(&fs::read(&config)?)?;
-    apply(&edits, &mut spec)?;
-    Ok(fs::write(config, spec.to_string())?)
+/// Makes the edits, and tells which program is the real runtime.
+fn edited(weakened: &Path, args: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
+    let Weakened { program, edits } = serde_json::from_slice(&fs::read(weakened)?)?;
+    if let Some(at) = args.iter().position(|arg| *arg == "--bundle") {
+        let config = Path::new(args[at + 1]).join("config.json");
+        let mut spec: Value = serde_json::from_slice(&fs::read(&config)?)?;
+        apply(&edits, &mut spec)?;
+        fs::write(config, spec.to_string())?;
+    }
+    Ok(program)
 }
 
 #[expect(clippy::disallowed_methods, reason = "it becomes the program, with the descriptors that it was given")]
-fn become_program(program: &str, args: &[&str]) -> String {
+fn become_program(program: &Path, args: &[&str]) -> String {
     Command::new(program).args(args).exec().to_string()
 }
 
