@@ -61,13 +61,14 @@ async fn whatever_one_sandbox_does_another_works_on() {
         assert!(done["text"].as_str().unwrap().contains(SUM), "{name}: {done}");
         assert!(health["id"].is_string(), "{name}: {health}");
 
-        let goes_on = get(&server, &format!("/runs/{run}")).await;
-        assert_eq!(goes_on["status"], "running", "{name}: {goes_on}");
-        let cancel = server.request(Method::POST, &format!("/runs/{run}/cancel")).send().await.unwrap();
-        assert_eq!(cancel.status(), 202, "{name}");
-        let ended = tokio::time::timeout(Duration::from_secs(30), over(&server, &run)).await;
+        // A tool may be the first whom the worst meets: then it has ended, and the run says of what.
+        let cancel = server.request(Method::POST, &format!("/runs/{run}/cancel")).send().await.unwrap().status();
+        assert!(cancel == 202 || cancel == 409, "{name}: {cancel}");
+        let ended = tokio::time::timeout(Duration::from_secs(60), over(&server, &run)).await;
         let (ended, _) = ended.unwrap_or_else(|_| panic!("{name}: it does not end\n{}", server.log()));
-        assert_eq!(ended["status"], "cancelled", "{name}: {ended}");
+        let why = ended["error"]["message"].as_str().unwrap_or_default();
+        let told = ["all of its 512 processes", "MiB of memory", "MiB, or"].iter().any(|bound| why.contains(bound));
+        assert!(ended["status"] == "cancelled" || ended["status"] == "failed" && told, "{name}: {ended}");
         server = blocking(move || {
             host::until(Duration::from_secs(30), || host::leftovers(&sandbox).is_empty());
             server
