@@ -73,6 +73,12 @@ impl Browser {
         Self::at(server, [127, 0, 0, 1].into())
     }
 
+    /// Goes on at a server that was started again, at another port: its page is of there now.
+    fn moved_to(&mut self, server: &Server) {
+        self.url.clone_from(&server.url);
+        self.origin = Some(server.url.clone());
+    }
+
     /// One at another address of this machine.
     fn at(server: &Server, address: IpAddr) -> Self {
         let client = reqwest::Client::builder().no_proxy().local_address(address).user_agent("a browser").build();

@@ -107,7 +107,8 @@ async fn each_start_makes_a_link_until_there_is_somebody() {
         server
     })
     .await;
-    assert_eq!(Browser { url: server.url.clone(), ..browser }.status("/me").await, 200, "a session outlives a server");
+    browser.moved_to(&server);
+    assert_eq!(browser.status("/me").await, 200, "a session outlives a server");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +180,9 @@ async fn lists_come_a_page_at_a_time() {
     }
     for (path, many) in [("/keys", 3), ("/sessions", 4), ("/users", 1), ("/audit", 7)] {
         let whole = browser.get(path).await;
-        assert_eq!(whole["items"].as_array().unwrap().len(), many, "{path}: {whole}");
+        // What the server finds of its host is on record too.
+        let own = |item: &&Value| item["action"] != "finding.appeared";
+        assert_eq!(whole["items"].as_array().unwrap().iter().filter(own).count(), many, "{path}: {whole}");
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = browser.get(&format!("{path}?limit=2{cursor}")).await;

