@@ -116,7 +116,15 @@ async fn a_killed_server_finds_the_same_desktop_on_both_databases() {
         assert_eq!(after["stages"], before["stages"], "no stage is lost");
         assert_eq!((&after["status"], &after["expires_at"]), (&json!("ready"), &before["expires_at"]));
         let mut viewer = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
-        assert!(changed(&seen, &viewer.settled().await.unwrap()) < 20_000, "the same desktop");
+        // A Firefox that was just coming up may still be on its way behind the terminal.
+        let mut differs = usize::MAX;
+        for _ in 0..10 {
+            differs = changed(&seen, &viewer.settled().await.unwrap());
+            if differs < 20_000 {
+                break;
+            }
+        }
+        assert!(differs < 20_000, "the same desktop: {differs} pixels differ");
         assert_eq!(server.sandboxes(), vec![sandbox.clone()]);
         assert!(server.log().contains("a login of an earlier server goes on"));
 
