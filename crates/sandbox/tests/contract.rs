@@ -214,7 +214,17 @@ async fn nothing_left(host: &Host) {
         for folder in ["", "runtime"] {
             assert!(!host.dir.path().join("state").join(host.kind).join(folder).join(sandbox.as_str()).exists());
         }
+        let hidden = below_the_hidden_hierarchy().await;
+        assert!(!hidden.contains(sandbox.as_str()), "{hidden}");
     }
+}
+
+/// What lies where a host with both versions of cgroups has the second one: crun makes folders there.
+async fn below_the_hidden_hierarchy() -> String {
+    let look = "umount --lazy /sys/fs/cgroup/unified && ls /sys/fs/cgroup/unified/polydev";
+    let looked = cmd::run(cmd::Cmd::new("unshare").args(["--mount", "sh", "-c", look])).await;
+    // A host with one version has nothing to look at.
+    looked.map(|output| output.text()).unwrap_or_default()
 }
 
 fn loop_devices(image: &str) -> usize {

@@ -133,6 +133,20 @@ fn hide_empty_hierarchy() -> io::Result<()> {
     }
 }
 
+/// Where the second version was hidden, crun makes its folders all the same, in what lies there then. That is to go with
+/// the sandbox: the host's own folder would keep them, or refuse them where systemd has made it read-only.
+fn catch_hidden_groups() -> io::Result<()> {
+    // The host's mounts are told here, and not this thread's.
+    let cgroups = Cgroups::of_this_host()?;
+    match (cgroups.layout(), cgroups.v2()) {
+        (super::cgroup::Layout::Hybrid, Some(place)) => {
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            Ok(mount("tmpfs", place, "tmpfs", flags, c"size=1m,mode=0755")?)
+        }
+        (_, _) => Ok(()),
+    }
+}
+
 /// Takes the calling thread into the namespace of an image.
 pub(super) fn enter(image: BorrowedFd<'_>) -> io::Result<()> {
     sys::own_working_folder()?;
@@ -150,6 +164,7 @@ pub(super) fn mount_root(
     let work = || -> io::Result<(u32, u32)> {
         enter(image)?;
         own_namespace()?;
+        catch_hidden_groups()?;
         for dir in ["image", "layer"] {
             fs::create_dir(folder.join(dir))?;
         }
