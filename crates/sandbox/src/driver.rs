@@ -4,6 +4,7 @@
 //! out are written once, over [`Driver::connect`], in [`crate::guest`] and
 //! [`crate::egress`].
 
+use crate::host::rights::Rights;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -23,6 +24,11 @@ pub trait Driver: Send + Sync + fmt::Debug {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// What it needs of root's rights, each for a reason. A server that works with it has no others.
+    fn needs(&self) -> Rights {
+        Rights::empty()
+    }
 
     /// Whether it can work on this host, found by trying and not by looking.
     async fn probe(&self) -> Probe;

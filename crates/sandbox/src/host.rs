@@ -2,6 +2,7 @@
 
 pub mod firewall;
 pub mod listeners;
+pub mod rights;
 
 use std::fs;
 

@@ -3,7 +3,7 @@
 use crate::{
     cli::output::{self, CliError},
     config::Config,
-    control::{Rules, Runs, WaysOut},
+    control::{Rules, Runs, WaysOut, selfcheck},
     domain::{
         people::setup::{self, Setup},
         vault,
@@ -15,6 +15,7 @@ use polydev_sandbox::{
     Driver,
     drivers::{self, DriverConfig},
     egress::{Gateway, GatewayConfig, HostRule, UpstreamProxy},
+    host::rights::{self, Rights},
     image::ImageStore,
 };
 use secrecy::ExposeSecret;
@@ -110,6 +111,25 @@ pub async fn lock_database(config: &Config) -> Result<Alone, CliError> {
         }
     })
 }
+
+/// Lays down what root may do and nothing here needs: what the drivers name that may be used, what the self-check
+/// names, and to listen at a port that is root's, if that is asked for. To be called before there is a second thread.
+pub fn lay_down_rights(config: &Config) -> Result<(), CliError> {
+    let place = driver_config(config);
+    let drivers: Vec<Arc<dyn Driver>> = match config.sandbox.driver.name() {
+        Some(name) => drivers::by_name(name, &place).into_iter().collect(),
+        None => drivers::DRIVERS.iter().map(|(_, make)| make(&place)).collect(),
+    };
+    let mut needed = drivers.iter().fold(selfcheck::NEEDS, |needed, driver| needed | driver.needs());
+    if (1..ROOTS_PORTS_END).contains(&config.server.listen.port()) {
+        needed |= Rights::NET_BIND_SERVICE;
+    }
+    rights::keep_only(needed)
+        .map_err(|error| CliError::failed(format!("the rights that are not needed cannot be laid down: {error}")))
+}
+
+/// Ports below this one are root's (`net.ipv4.ip_unprivileged_port_start` of the kernel, as it comes).
+const ROOTS_PORTS_END: u16 = 1024;
 
 /// The driver that the configuration asks for, or the best that works on this host.
 pub async fn driver(config: &Config) -> Result<Arc<dyn Driver>, CliError> {

@@ -11,8 +11,11 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     #[expect(clippy::disallowed_methods, reason = "the environment is read once, here")]
     let env: Env = std::env::vars().collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a host can make threads");
-    match runtime.block_on(cli::run(cli, env)) {
+    let done = cli::prepare(&cli, &env).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.expect("a host can make threads").block_on(cli::run(cli, env))
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.print();

@@ -100,6 +100,13 @@ enum Command {
     Restore { rest: Vec<String> },
 }
 
+/// What a command does before there is a second thread: each has rights of its own.
+pub fn prepare(cli: &Cli, env: &Env) -> Result<(), CliError> {
+    let Command::Serve(args) = &cli.command else { return Ok(()) };
+    let flags = Flags { config: cli.config.clone(), data_dir: cli.data_dir.clone(), listen: args.listen.clone() };
+    crate::app::lay_down_rights(&Config::load(&flags, env).map_err(CliError::usage)?)
+}
+
 /// Runs a command.
 pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
     let format = cli.output;
@@ -110,7 +117,9 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
     let config = |flags: &Flags| Config::load(flags, &env).map_err(CliError::usage);
     let client = || Client::open(&env);
     match cli.command {
-        Command::Serve(args) => serve::serve(config(&Flags { listen: args.listen, ..flags })?).await,
+        Command::Serve(args) => {
+            serve::serve(config(&Flags { listen: args.listen, ..flags })?).await
+        }
         Command::Doctor => doctor::doctor(&config(&flags)?, format).await,
         Command::Image(command) => image::run(command, &config(&flags)?, format).await,
         Command::User(command) => user::run(command, &config(&flags)?, format).await,

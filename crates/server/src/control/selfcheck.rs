@@ -21,12 +21,15 @@ use crate::{
     domain::audit::{self, Action, Actor, Deed},
     store::Store,
 };
-use polydev_sandbox::Driver;
+use polydev_sandbox::{Driver, host::rights::Rights};
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
+
+/// What the checks need of root's rights beside what drivers do: the kernel shows the firewall's rules to nobody else.
+pub const NEEDS: Rights = Rights::NET_ADMIN;
 
 /// How often the server looks.
 const EVERY: Duration = Duration::from_secs(60 * 60);

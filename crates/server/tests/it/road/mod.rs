@@ -22,6 +22,7 @@ mod network;
 mod once;
 mod pool;
 mod postgres;
+mod rights;
 mod rotation;
 mod sandboxes;
 mod secrets;
