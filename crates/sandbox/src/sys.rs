@@ -76,7 +76,7 @@ pub(crate) fn own_mount_namespace() -> rustix::io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS) }
 }
 
-/// Gives the calling thread a working folder and root of its own, so that it may enter a mount namespace.
+/// Gives the calling thread a working folder, root and umask of its own, so that it may enter a mount namespace.
 pub(crate) fn own_working_folder() -> rustix::io::Result<()> {
     // SAFETY: as above; nothing but the working folder, the root and the umask is unshared.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }

@@ -557,6 +557,8 @@ async fn oci() {
     // One after the other: the names of the sandboxes are the same, and so are their groups'.
     for runtime in ["crun", "runc"] {
         if let Some(host) = Host::oci(runtime).await {
+            // As services and careful operators have it: what they make is for nobody else.
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
             contract(&host).await;
             nothing_left(&host).await;
             isolation(&host).await;
@@ -569,6 +571,7 @@ async fn oci() {
             nothing_left(&host).await;
             half_made(&host).await;
             nothing_left(&host).await;
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         }
     }
 }

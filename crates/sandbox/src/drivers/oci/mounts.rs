@@ -147,9 +147,11 @@ fn catch_hidden_groups() -> io::Result<()> {
     }
 }
 
-/// Takes the calling thread into the namespace of an image.
+/// Takes the calling thread into the namespace of an image. What it makes there has the usual modes, however strict the
+/// operator is with files: others than root must go through a sandbox's folders, its own users.
 pub(super) fn enter(image: BorrowedFd<'_>) -> io::Result<()> {
     sys::own_working_folder()?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(move_into_link_name_space(image, Some(LinkNameSpaceType::Mount))?)
 }
 
