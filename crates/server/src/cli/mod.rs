@@ -10,6 +10,7 @@ pub mod image;
 pub mod import;
 pub mod key;
 pub mod login;
+pub mod notify;
 pub mod output;
 pub mod run;
 pub mod runs;
@@ -118,7 +119,7 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
     let client = || Client::open(&env);
     match cli.command {
         Command::Serve(args) => {
-            serve::serve(config(&Flags { listen: args.listen, ..flags })?).await
+            serve::serve(config(&Flags { listen: args.listen, ..flags })?, notify::Notify::of(&env)).await
         }
         Command::Doctor => doctor::doctor(&config(&flags)?, format).await,
         Command::Image(command) => image::run(command, &config(&flags)?, format).await,

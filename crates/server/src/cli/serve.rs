@@ -1,6 +1,9 @@
 //! `polydev serve`: parts, built in order; then it listens, runs, and drains.
 
-use super::output::{CliError, is_terminal};
+use super::{
+    notify::Notify,
+    output::{CliError, is_terminal},
+};
 use crate::{
     api::{self, App, Hosts, listener},
     app,
@@ -29,7 +32,7 @@ pub struct ServeArgs {
 }
 
 /// Runs the server until it is told to stop.
-pub async fn serve(config: Config) -> Result<(), CliError> {
+pub async fn serve(config: Config, notify: Notify) -> Result<(), CliError> {
     let config = Arc::new(config);
     log(&config);
     app::make_data_dir(&config)?;
@@ -90,13 +93,20 @@ pub async fn serve(config: Config) -> Result<(), CliError> {
     let is_shared = Box::new(move |address: IpAddr| address.is_loopback() || hosts.is_proxy(address));
     let room = listener::Room { places: listener::places(), of_address, is_shared };
     let server = tokio::spawn(listener::serve(listener, router, room, listener::Patience::default(), closing.clone()));
+    let notify = Arc::new(notify);
+    notify.ready();
+    let heart = tokio::spawn({
+        let (notify, stop) = (notify.clone(), stop.clone());
+        async move { notify.alive_forever(stop).await }
+    });
     let signal = stopped().await;
+    notify.stopping();
     tracing::info!(signal, drain_s = config.server.drain.as_secs(), "stopping");
     // The API answers on while runs end, so that those who follow them see the end.
     parts.runs.drain(config.server.drain).await;
     stop.cancel();
     closing.cancel();
-    let _ = (reconciler.await, keeper.await, watcher.await, follower.await);
+    let _ = (reconciler.await, keeper.await, watcher.await, follower.await, heart.await);
     // A client that keeps its connection open does not keep the server.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
     // What was begun for a client who has left is still to be recorded.

@@ -27,6 +27,7 @@ mod rotation;
 mod sandboxes;
 mod secrets;
 mod selfcheck;
+mod service;
 mod soak;
 mod socket;
 mod status;

@@ -5,7 +5,7 @@ use crate::support::server::{NO_POOL, Server, text};
 use std::{collections::BTreeMap, fs};
 
 /// Numbers of `linux/capability.h`.
-const NAMED: [(&str, u32); 9] = [
+pub(super) const NAMED: [(&str, u32); 9] = [
     ("CAP_CHOWN", 0),
     ("CAP_DAC_OVERRIDE", 1),
     ("CAP_FOWNER", 3),
