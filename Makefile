@@ -10,7 +10,7 @@ DEV_DATA := target/dev
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo )
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build image run demo test soak bench lint lint-fast advisories
+.PHONY: help setup build image run demo test soak fuzz bench lint lint-fast advisories
 
 help: ## Tell what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,9 +45,13 @@ test: image ## All tests
 	@scripts/setup test
 	scripts/test
 
-soak: image ## What is too heavy for every day: long runs of the same, many more random cases
-	@scripts/setup test
+soak: image ## What is too heavy for every day: fuzzing, long runs, many more random cases
+	@scripts/setup test fuzz
 	scripts/soak
+
+fuzz: ## Look for what breaks the readers of hostile input, or one of them (TARGET), for SECONDS (600)
+	@scripts/setup build fuzz
+	scripts/fuzz $(or $(SECONDS),600) $(TARGET)
 
 bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory egress neighbours); the figures go to bench/
 	@# In a mount namespace of its own: what it mounts goes with it, however it ends.

@@ -5,6 +5,8 @@
 //! and anything else than what was asked for is an error.
 
 mod attachment;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,8 @@ pub mod desktop;
 pub mod driver;
 pub mod drivers;
 pub mod egress;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guest;
 pub mod host;
 pub mod image;

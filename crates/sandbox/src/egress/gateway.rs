@@ -146,9 +146,7 @@ impl Gateway {
     {
         let ledger = Arc::new(Ledger::new());
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let share = self.0.people.share(&access.person, &self.0.limits);
-        let way_out =
-            Arc::new(WayOut::new(Arc::clone(&self.0), access, share, Arc::clone(&ledger), stop.clone(), tasks.clone()));
+        let way_out = Arc::new(self.way_out(access, &ledger, &stop, &tasks));
         let dial = Arc::new(dial);
         for _ in 0..WAITING {
             let (way_out, dial, stop) = (Arc::clone(&way_out), Arc::clone(&dial), stop.clone());
@@ -156,6 +154,17 @@ impl Gateway {
         }
         tasks.close();
         Attached { ledger, stop, tasks }
+    }
+
+    pub(super) fn way_out(
+        &self,
+        access: Access,
+        ledger: &Arc<Ledger>,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> WayOut {
+        let share = self.0.people.share(&access.person, &self.0.limits);
+        WayOut::new(Arc::clone(&self.0), access, share, Arc::clone(ledger), stop.clone(), tasks.clone())
     }
 }
 

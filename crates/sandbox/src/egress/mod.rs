@@ -18,6 +18,8 @@
 //! queries are never seen (they are inside TLS) or never kept.
 
 mod address;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gateway;
 mod ledger;
 mod network;

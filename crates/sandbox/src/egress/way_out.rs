@@ -138,7 +138,7 @@ impl WayOut {
     }
 
     /// Answers the one request of a channel and carries what follows it.
-    async fn serve(&self, channel: Prefixed<Stream>) {
+    pub(super) async fn serve(&self, channel: Prefixed<Stream>) {
         self.ledger.activity().touch();
         let place = self.share.open().await;
         let opened = Mutex::new(None);

@@ -69,7 +69,7 @@ impl FromRequestParts<App> for Caller {
 
 /// The address that the proxy before us has seen. It is believed of the proxies that the operator has named; where none
 /// is, only from this machine, and only where there must be one, because `public_url` is not on loopback. A proxy appends what it sees: what stands before that, the client wrote.
-fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+pub(super) fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim();
     let address = last.parse::<IpAddr>().or_else(|_| last.parse::<SocketAddr>().map(|address| address.ip()));
     address.ok().map(|address| address.to_canonical())

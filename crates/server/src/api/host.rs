@@ -97,7 +97,7 @@ impl Hosts {
         self.origins.iter().any(|own| own.eq_ignore_ascii_case(origin))
     }
 
-    fn allows(&self, authority: &str) -> bool {
+    pub(super) fn allows(&self, authority: &str) -> bool {
         let Ok(uri) = authority.parse::<Uri>() else { return false };
         let (Some(host), port) = (uri.host(), uri.port_u16()) else { return false };
         let default = |port: &u16| !matches!(port, 80 | 443);

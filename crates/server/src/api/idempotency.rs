@@ -138,7 +138,7 @@ fn may_be_told(who: &Principal, path: &str) -> bool {
 }
 
 /// The key, if it is one.
-fn key(headers: &HeaderMap) -> ApiResult<String> {
+pub(super) fn key(headers: &HeaderMap) -> ApiResult<String> {
     let mut values = headers.get_all(KEY).iter();
     let only = values.next().filter(|_| values.next().is_none());
     only.map(HeaderValue::as_bytes)

@@ -13,6 +13,8 @@ pub mod events;
 pub mod extract;
 pub mod files;
 pub mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod headers;
 pub mod health;
 mod host;

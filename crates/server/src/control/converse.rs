@@ -297,13 +297,13 @@ impl Hearing<'_, '_> {
 
 /// Bytes, cut into lines.
 #[derive(Debug, Default)]
-struct Lines {
+pub(super) struct Lines {
     rest: Vec<u8>,
 }
 
 impl Lines {
     /// Gives each whole line to `each`, and how many bytes it took.
-    fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], u64)) -> Result<(), Failure> {
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], u64)) -> Result<(), Failure> {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             if self.rest.is_empty() {
                 each(&bytes[..end], end as u64 + 1);
@@ -325,7 +325,7 @@ impl Lines {
     }
 
     /// Gives what has no end to `each`; how many bytes that was.
-    fn finish(&mut self, mut each: impl FnMut(&[u8])) -> u64 {
+    pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) -> u64 {
         let rest = std::mem::take(&mut self.rest);
         if !rest.is_empty() {
             each(&rest);

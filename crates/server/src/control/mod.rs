@@ -14,6 +14,8 @@ mod cause;
 mod console;
 mod converse;
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod hub;
 mod login;
 mod logins;
