@@ -2,7 +2,7 @@
 #
 #   sh -eus -- ROOT USER HOME < warm.sh      in mount, network and process namespaces of its own
 #
-# What is kept is the same for everyone: the cache of the fonts, and of Firefox its caches of its own code and the
+# What is kept is the same for everyone: the caches of the fonts, and of Firefox its caches of its own code and the
 # settings that it makes for every new profile. No key, no identity, no history.
 root=$1 user=$2 home=$3
 
@@ -75,11 +75,13 @@ mv addonStartup.json.lz4 compatibility.ini extensions.json handlers.json search.
 grep -v -E 'impressionId|lastUpdateTime|cachedClientID|cachedProfileGroupID|profileId|storeID|webextensions\.uuids|profileCreationTime|lastColdStartupCheck|lastSubmission' \
     prefs.js >/tmp/kept/prefs.js
 mv "$cache" /tmp/kept-cache
+mv "$HOME/.cache/fontconfig" /tmp/kept-fonts
 cp "$firefox/profiles.ini" "$firefox/installs.ini" /tmp/
 rm -r "$HOME/.mozilla" "$HOME/.cache"
 mkdir -p "$firefox" "$HOME/.cache/mozilla/firefox/polydev"
 mv /tmp/kept "$profile"
 mv /tmp/kept-cache "$cache"
+mv /tmp/kept-fonts "$HOME/.cache/fontconfig"
 mv /tmp/profiles.ini /tmp/installs.ini "$firefox"
 rmdir "$HOME/Downloads" "$HOME/Desktop" 2>/dev/null || true
 INSIDE

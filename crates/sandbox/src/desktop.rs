@@ -44,6 +44,8 @@ const ENV: &[(&str, &str)] = &[
     ("GTK_OVERLAY_SCROLLING", "0"),
     ("LIBGL_ALWAYS_SOFTWARE", "1"),
     ("MOZ_CRASHREPORTER_DISABLE", "1"),
+    // With it Firefox takes the address of its settings' server from its settings, which name none.
+    ("MOZ_REMOTE_SETTINGS_DEVTOOLS", "1"),
     ("NO_AT_BRIDGE", "1"),
     ("SESSION_MANAGER", ""),
     ("SHELL", "/bin/bash"),

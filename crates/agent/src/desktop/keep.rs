@@ -39,6 +39,7 @@ pub(super) async fn keep(agent: Rc<Agent>, desk: Rc<Desk>) {
         why = part(Part::Panel) => (Part::Panel, why),
         why = part(Part::Browser) => (Part::Browser, why),
         () = get_ready(&desk) => return,
+        () = stay_large(&agent, &desk) => return,
     };
     desk.stages.failed(failed, &why);
     for other in Part::ALL.into_iter().filter(|other| *other != failed) {
@@ -227,6 +228,22 @@ async fn front(screen: &Screen, pid: i32) {
         screen.activate(window);
     }
     screen.until(|seen| (seen.active == Some(window)).then_some(())).await;
+}
+
+/// Maximises the two windows again when the screen has another size: one that was smaller than Firefox may be has left
+/// it as it was. Never returns.
+async fn stay_large(agent: &Agent, desk: &Desk) {
+    desk.stages.until_done(Part::WindowManager).await;
+    let screen = screen(desk).await;
+    let mut size = screen.now().size;
+    loop {
+        size = screen.until(|seen| (seen.size != size).then_some(seen.size)).await;
+        for part in [Part::Terminal, Part::Browser] {
+            if let Some(window) = desk.window_of(agent, part) {
+                screen.maximize(window);
+            }
+        }
+    }
 }
 
 /// Gives the keys back to the terminal when the browser, which has just appeared, takes them. Never returns.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   X ── events ──► thread ── Seen (the latest alone) ──► whoever waits for something
-//!   X ◄── requests ── thread ◄── Order, and a byte that wakes it
+//!   X ◄── requests ── thread ◄── Wish, and a byte that wakes it
 //! ```
 //! The thread ends when X does.
 
@@ -58,6 +58,8 @@ x11rb::atom_manager! {
 pub(crate) struct Seen {
     /// A window manager has announced itself, and lives.
     pub(crate) managed: bool,
+    /// Pixels of the screen: width and height.
+    pub(crate) size: (u16, u16),
     /// The window that keys go to.
     pub(crate) active: Option<Window>,
     /// The windows that the window manager manages, oldest first.
@@ -88,11 +90,18 @@ impl SeenWindow {
     }
 }
 
+/// What a window shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Activate(Window),
+    Maximize(Window),
+}
+
 /// The screen, watched.
 #[derive(Debug)]
 pub(crate) struct Screen {
     seen: watch::Receiver<Seen>,
-    orders: mpsc::Sender<Window>,
+    wishes: mpsc::Sender<Wish>,
     wake: OwnedFd,
 }
 
@@ -100,7 +109,7 @@ impl Screen {
     /// Begins to watch a display (`:0`). What cannot be watched looks as if nothing were there.
     pub(crate) fn watch(display: String) -> io::Result<Self> {
         let (seen, latest) = watch::channel(Seen::default());
-        let (orders, asked) = mpsc::channel();
+        let (wishes, asked) = mpsc::channel();
         let (woken, wake) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         thread::Builder::new().name("screen".to_owned()).spawn(move || {
             if let Ok(mut watcher) = Watcher::new(&display, seen, asked, woken) {
@@ -108,7 +117,7 @@ impl Screen {
                 let _ = watcher.run();
             }
         })?;
-        Ok(Self { seen: latest, orders, wake })
+        Ok(Self { seen: latest, wishes, wake })
     }
 
     /// What is there now.
@@ -132,8 +141,17 @@ impl Screen {
 
     /// Raises a window and gives it the keys.
     pub(crate) fn activate(&self, window: Window) {
+        self.wish(Wish::Activate(window));
+    }
+
+    /// Gives a window all the room that there is.
+    pub(crate) fn maximize(&self, window: Window) {
+        self.wish(Wish::Maximize(window));
+    }
+
+    fn wish(&self, wish: Wish) {
         // A watcher that is gone has no screen to do it on; a full pipe wakes it all the same.
-        let _ = self.orders.send(window);
+        let _ = self.wishes.send(wish);
         let _ = rustix::io::write(&self.wake, &[1]);
     }
 }
@@ -143,7 +161,7 @@ struct Watcher {
     root: Window,
     atoms: Atoms,
     seen: watch::Sender<Seen>,
-    orders: mpsc::Receiver<Window>,
+    wishes: mpsc::Receiver<Wish>,
     woken: OwnedFd,
     /// The windows whose events are asked for, and their processes.
     known: HashMap<Window, Option<u32>>,
@@ -155,14 +173,15 @@ impl Watcher {
     fn new(
         display: &str,
         seen: watch::Sender<Seen>,
-        orders: mpsc::Receiver<Window>,
+        wishes: mpsc::Receiver<Wish>,
         woken: OwnedFd,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let (x, screen) = RustConnection::connect(Some(display))?;
         let root = x.setup().roots[screen].root;
         let atoms = Atoms::new(&x)?.reply()?;
-        x.change_window_attributes(root, &ChangeWindowAttributesAux::new().event_mask(EventMask::PROPERTY_CHANGE))?;
-        Ok(Self { x, root, atoms, seen, orders, woken, known: HashMap::new() })
+        let mask = EventMask::PROPERTY_CHANGE | EventMask::STRUCTURE_NOTIFY;
+        x.change_window_attributes(root, &ChangeWindowAttributesAux::new().event_mask(mask))?;
+        Ok(Self { x, root, atoms, seen, wishes, woken, known: HashMap::new() })
     }
 
     fn run(&mut self) -> Result<(), Box<dyn std::error::Error>> {
@@ -177,7 +196,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for events of X, and obeys orders meanwhile.
+    /// Waits for events of X, and grants wishes meanwhile.
     fn wait(&self) -> Result<(), Box<dyn std::error::Error>> {
         let mut events = false;
         loop {
@@ -187,8 +206,8 @@ impl Watcher {
             if events {
                 return Ok(());
             }
-            while let Ok(window) = self.orders.try_recv() {
-                self.activate(window)?;
+            while let Ok(wish) = self.wishes.try_recv() {
+                self.grant(wish)?;
             }
             self.x.flush()?;
             let mut fds = [
@@ -206,9 +225,18 @@ impl Watcher {
         }
     }
 
-    fn activate(&self, window: Window) -> Answer<()> {
-        let now = 0;
-        let event = ClientMessageEvent::new(32, window, self.atoms._NET_ACTIVE_WINDOW, [PAGER, now, 0, 0, 0]);
+    fn grant(&self, wish: Wish) -> Answer<()> {
+        let atoms = &self.atoms;
+        let (now, add) = (0, 1);
+        let event = match wish {
+            Wish::Activate(window) => {
+                ClientMessageEvent::new(32, window, atoms._NET_ACTIVE_WINDOW, [PAGER, now, 0, 0, 0])
+            }
+            Wish::Maximize(window) => {
+                let states = (atoms._NET_WM_STATE_MAXIMIZED_HORZ, atoms._NET_WM_STATE_MAXIMIZED_VERT);
+                ClientMessageEvent::new(32, window, atoms._NET_WM_STATE, [add, states.0, states.1, PAGER, 0])
+            }
+        };
         let to = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
         self.x.send_event(false, self.root, to, event)?;
         Ok(())
@@ -216,6 +244,7 @@ impl Watcher {
 
     fn look(&mut self) -> Answer<Seen> {
         let managed = self.manager()?;
+        let size = self.x.get_geometry(self.root)?.reply_unchecked()?.map_or((0, 0), |told| (told.width, told.height));
         let active = self.windows(self.root, self.atoms._NET_ACTIVE_WINDOW, 1)?.first().copied();
         let ids = self.windows(self.root, self.atoms._NET_CLIENT_LIST, WINDOWS_MAX)?;
         self.known.retain(|id, _| ids.contains(id));
@@ -228,7 +257,7 @@ impl Watcher {
             }
         }
         let windows = ids.into_iter().map(|id| self.window(id)).collect::<Answer<_>>()?;
-        Ok(Seen { managed, active: active.filter(|id| *id != x11rb::NONE), windows })
+        Ok(Seen { managed, size, active: active.filter(|id| *id != x11rb::NONE), windows })
     }
 
     /// Whether a window manager lives: its window tells of itself, as the root does (EWMH).

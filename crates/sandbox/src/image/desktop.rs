@@ -33,6 +33,7 @@ pub(super) const ADDITION: Addition = Addition {
         "etc/gtk-3.0/settings.ini",
         "etc/xdg/mimeapps.list",
         "etc/xdg/xfce4/xfconf/xfce-perchannel-xml/xfce4-desktop.xml",
+        "etc/xdg/xfce4/xfconf/xfce-perchannel-xml/xfce4-keyboard-shortcuts.xml",
         "etc/xdg/xfce4/xfconf/xfce-perchannel-xml/xfce4-panel.xml",
         "etc/xdg/xfce4/xfconf/xfce-perchannel-xml/xfce4-terminal.xml",
         "etc/xdg/xfce4/xfconf/xfce-perchannel-xml/xfwm4.xml",

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "it tells what it measured")]
 
 mod rfb;
+mod site;
 mod support;
 mod x;
 
@@ -13,7 +14,8 @@ use polydev_sandbox::{
     proto::{ErrorCode, ScreenSize},
 };
 use rfb::{CONTROL, RETURN, SHIFT};
-use support::{Desk, PARTS, SHOTS};
+use site::Site;
+use support::{Desk, PARTS, SHOTS, Wanted};
 use x::Shown;
 
 /// Where the prompt is, and nothing else: the upper left of the terminal, below the panel and its title.
@@ -31,7 +33,7 @@ fn fills(window: &Shown, panel: &Shown, width: u16, height: u16) -> bool {
 }
 
 async fn looks_right(size: ScreenSize) -> Result<()> {
-    let Some(desk) = Desk::start(size).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted { size, ..Wanted::default() }).await? else { return Ok(()) };
     desk.guest.greet("Type:  claude\n").await?;
     for part in PARTS {
         desk.until_done(part).await?;
@@ -82,7 +84,7 @@ async fn the_terminal_is_in_front_of_firefox_at_every_size() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_typed_arrives_also_before_the_shell_is_there() -> Result<()> {
-    let Some(desk) = Desk::start(desktop::SIZE).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
     desk.until_done("ready").await?;
     let mut viewer = desk.viewer().await?;
     viewer.type_in("echo early >/workspace/early\n").await?;
@@ -94,7 +96,7 @@ async fn what_is_typed_arrives_also_before_the_shell_is_there() -> Result<()> {
 
     // Another size, and back, with everything where it belongs.
     desk.until_done("browser").await?;
-    for (width, height) in [(1280, 720), (1920, 1080)] {
+    for (width, height) in [(1280, 720), (390, 700), (1920, 1080)] {
         viewer.resize(width, height).await?;
         desk.until("the windows have followed", |told| {
             let (terminal, panel) = (told.of("Xfce4-terminal")?, told.of("Xfce4-panel")?);
@@ -102,12 +104,14 @@ async fn what_is_typed_arrives_also_before_the_shell_is_there() -> Result<()> {
         })
         .await?;
     }
+    // One that Firefox found too small, too.
+    desk.until("Firefox has followed", |told| Ok(told.of("firefox-esr")?.width == 1920)).await?;
     desk.end().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clipboard_goes_both_ways() -> Result<()> {
-    let Some(desk) = Desk::start(desktop::SIZE).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
     desk.until_done("ready").await?;
     desk.guest.greet("").await?;
     let mut viewer = desk.viewer().await?;
@@ -132,7 +136,7 @@ async fn the_clipboard_goes_both_ways() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_comes_back() -> Result<()> {
-    let Some(desk) = Desk::start(desktop::SIZE).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
     desk.guest.greet("hello\n").await?;
     for part in PARTS {
         desk.until_done(part).await?;
@@ -156,7 +160,7 @@ async fn what_ends_comes_back() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_screen_it_has_failed_and_that_is_told() -> Result<()> {
-    let Some(desk) = Desk::start(desktop::SIZE).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
     desk.until_done("ready").await?;
     let again = desktop::start(&desk.guest, desktop::SIZE, [].into(), None).await.unwrap_err();
     ensure!(again.to_string().contains("there is a desktop already"), "{again}");
@@ -174,7 +178,7 @@ async fn without_its_screen_it_has_failed_and_that_is_told() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_opens_in_the_firefox_that_runs_and_is_seen() -> Result<()> {
-    let Some(desk) = Desk::start(desktop::SIZE).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
     let page = "require('http').createServer((_, r) => r.end('<title>page</title><body style=\"background:#00c000\">')).listen(8080)";
     desk.run_on("server", &["node", "-e", page]).await?;
     desk.guest.greet("").await?;
@@ -200,11 +204,34 @@ async fn a_page_opens_in_the_firefox_that_runs_and_is_seen() -> Result<()> {
     desk.end().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn firefox_trusts_the_operator_s_authorities_and_asks_nobody_by_itself() -> Result<()> {
+    let site = Site::new()?;
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(&file, &site.pem)?;
+    let Some(desk) = Desk::start(Wanted { ca_file: Some(file.path()), ..Wanted::default() }).await? else {
+        return Ok(());
+    };
+    site.serve(&desk.guest);
+    desk.guest.greet("").await?;
+    desk.until_done("ready").await?;
+    let mut viewer = desk.viewer().await?;
+    viewer.type_in(&format!("$BROWSER https://{}/\n", site::NAME)).await?;
+    let blue = |pixel| pixel == [0, 0, 0xc0];
+    viewer.until("a blue page", |seen| seen.count(0..seen.width, 300..800, blue) > 500_000).await?;
+    viewer.keep(&SHOTS.join("page-of-a-company.png"))?;
+    let asked = site.asked.lock().unwrap().clone();
+    ensure!(asked.iter().eq([&format!("CONNECT {}:443", site::NAME)]), "{asked:?}");
+    desk.end().await
+}
+
 /// Somebody in the sandbox who does not want the desktop to come up cannot keep the host waiting for ever,
 /// nor hold up the agent.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_hostile_inside_is_told_of_in_bounded_time() -> Result<()> {
-    let Some(desk) = Desk::start_beside(&["sh", "-c", "while :; do pkill -9 xfwm4; done"]).await? else {
+    let Some(desk) =
+        Desk::start(Wanted { beside: &["sh", "-c", "while :; do pkill -9 xfwm4; done"], ..Wanted::default() }).await?
+    else {
         return Ok(());
     };
     desk.until_stage("ready", |stage| stage.failed.is_some()).await?;
@@ -212,7 +239,7 @@ async fn who_is_hostile_inside_is_told_of_in_bounded_time() -> Result<()> {
     ensure!(failed.starts_with("it was ended by signal 9"), "{failed}");
     desk.end().await?;
 
-    let Some(desk) = Desk::start(desktop::SIZE).await? else { return Ok(()) };
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
     desk.until_done("ready").await?;
     desk.guest.signal("desktop.screen", 19, false).await?;
     desk.guest.hello().await?;

@@ -1,5 +1,6 @@
 //! A viewer: the client's side of RFB 3.8 (RFC 6143), raw pixels only.
 
+use crate::support::SHOTS;
 use anyhow::{Context, Result, bail, ensure};
 use polydev_sandbox::Stream;
 use std::{collections::VecDeque, fs::File, io::BufWriter, path::Path, time::Duration};
@@ -84,7 +85,14 @@ impl Viewer {
             }
             Ok(())
         };
-        timeout(PATIENCE, watch).await.with_context(|| format!("never seen: {what}"))?
+        match timeout(PATIENCE, watch).await {
+            Ok(seen) => seen,
+            Err(_) => {
+                let shot = SHOTS.join(format!("never-{}.png", what.replace(' ', "-")));
+                self.keep(&shot)?;
+                bail!("never seen: {what}; what was there is in `{}`", shot.display())
+            }
+        }
     }
 
     /// Asks for the screen, or its changes, and takes messages until the picture has changed.

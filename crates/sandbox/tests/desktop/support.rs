@@ -51,18 +51,23 @@ pub(crate) struct Desk {
 /// Two at a time: each takes a processor and a gigabyte.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
+/// What a test wants.
+pub(crate) struct Wanted<'a> {
+    pub(crate) size: ScreenSize,
+    /// A program that is there before the desktop.
+    pub(crate) beside: &'a [&'a str],
+    pub(crate) ca_file: Option<&'a Path>,
+}
+
+impl Default for Wanted<'_> {
+    fn default() -> Self {
+        Self { size: desktop::SIZE, beside: &[], ca_file: None }
+    }
+}
+
 impl Desk {
     /// Makes a sandbox and starts its desktop. `None`, and why, where no sandboxes can be made.
-    pub(crate) async fn start(size: ScreenSize) -> Result<Option<Self>> {
-        Self::make(size, &[]).await
-    }
-
-    /// The same, beside a program that was there before.
-    pub(crate) async fn start_beside(argv: &[&str]) -> Result<Option<Self>> {
-        Self::make(desktop::SIZE, argv).await
-    }
-
-    async fn make(size: ScreenSize, beside: &[&str]) -> Result<Option<Self>> {
+    pub(crate) async fn start(wanted: Wanted<'_>) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             println!("skipped: sandboxes are made by root");
             return Ok(None);
@@ -78,7 +83,7 @@ impl Desk {
             image: image.path,
             image_id: image.id,
             limits: Limits { memory_mib: 1536, cpus: Cpus { milli: 1000 }, pids: 1024, disk_mib: 512 },
-            ca_file: None,
+            ca_file: wanted.ca_file.map(Path::to_owned),
             priority: Priority::Normal,
         };
         let id = sandbox_id();
@@ -86,11 +91,11 @@ impl Desk {
         let (sender, stages) = watch::channel(BTreeMap::new());
         let desk =
             Self { guest: Guest::new(driver.clone(), id), driver, stages, x: OnceCell::new(), _dir: dir, _turn: turn };
-        if !beside.is_empty() {
-            desk.run_on("beside", beside).await?;
+        if !wanted.beside.is_empty() {
+            desk.run_on("beside", wanted.beside).await?;
         }
         let began = Instant::now();
-        desktop::start(&desk.guest, size, env(), None).await?;
+        desktop::start(&desk.guest, wanted.size, env(), wanted.ca_file).await?;
         let mut told = desk.guest.ready().await?;
         tokio::spawn(async move {
             while let Ok(Some(stage)) = told.next().await {

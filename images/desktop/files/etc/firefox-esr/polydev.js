@@ -53,7 +53,8 @@ pref("privacy.trackingprotection.enabled", false);
 pref("security.OCSP.enabled", 0);
 pref("security.remote_settings.crlite_filters.enabled", false);
 pref("security.remote_settings.intermediates.enabled", false);
-pref("services.settings.server", "data:,");
+// Firefox asks this server only when MOZ_REMOTE_SETTINGS_DEVTOOLS is set, as it is on the desktop; by this address nobody.
+pref("services.settings.server", "data:,#remote-settings-dummy/v1");
 pref("toolkit.coverage.endpoint.base", "");
 pref("toolkit.telemetry.enabled", false);
 pref("toolkit.telemetry.server", "data:,");
