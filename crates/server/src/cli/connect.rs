@@ -11,12 +11,14 @@ use crate::{
         connections::ConnectionView,
         providers::{All, ProviderView},
     },
+    config::Env,
     providers::Method as Connected,
 };
 use clap::Args;
+use polydev_sandbox::cmd::{self, Cmd};
 use reqwest::Method;
 use serde_json::json;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Connect an account of a provider.
 #[derive(Debug, Args)]
@@ -37,8 +39,11 @@ pub struct ConnectArgs {
     move_file: bool,
 }
 
+/// How long a browser may take to be started.
+const OPENED_WITHIN: Duration = Duration::from_secs(10);
+
 /// Connects a provider.
-pub async fn connect(args: ConnectArgs, client: &Client, format: Format) -> Result<(), CliError> {
+pub async fn connect(args: ConnectArgs, client: &Client, env: &Env, format: Format) -> Result<(), CliError> {
     let path = format!("/connections/{}", segment(&args.provider));
     if let Some(file) = &args.from_file {
         let found = import::find(&args.provider, file)?;
@@ -53,8 +58,7 @@ pub async fn connect(args: ConnectArgs, client: &Client, format: Format) -> Resu
         return Ok(());
     }
     if !args.api_key_stdin && !args.setup_token_stdin {
-        return Err(CliError::usage("signing in in a desktop is to come in a later version")
-            .hint(format!("Use an API key: `polydev connect {} --api-key-stdin`.", args.provider)));
+        return sign_in(&args.provider, client, env, format).await;
     }
     let body = match args.setup_token_stdin {
         true => json!({ "setup_token": read_secret("setup token")? }),
@@ -62,6 +66,32 @@ pub async fn connect(args: ConnectArgs, client: &Client, format: Format) -> Resu
     };
     let connection: ConnectionView = client.json(client.request(Method::PUT, &path).json(&body)).await?;
     connected(&connection, format);
+    Ok(())
+}
+
+/// Shows the page on which a provider is connected, and opens it where there is a browser.
+async fn sign_in(name: &str, client: &Client, env: &Env, format: Format) -> Result<(), CliError> {
+    let providers: All<ProviderView> = client.json(client.request(Method::GET, "/providers")).await?;
+    if !providers.items.iter().any(|one| one.provider == name) {
+        let known: Vec<&str> = providers.items.iter().map(|one| one.provider.as_str()).collect();
+        return Err(
+            CliError::failed(format!("there is no provider `{name}`")).hint(format!("There are {}.", known.join(", ")))
+        );
+    }
+    let page = client.url.join(&format!("/connect/{}", segment(name))).map_err(CliError::failed)?;
+    match format {
+        Format::Text => output::text(&page),
+        Format::Json | Format::StreamJson => output::json(&json!({ "page_url": page.as_str() })),
+    }
+    let has_screen = env.get("DISPLAY").or(env.get("WAYLAND_DISPLAY")).is_some();
+    if output::is_terminal() && has_screen {
+        // Away from this program: a browser that is started by it is to stay.
+        let open = Cmd::new("setsid").args(["--fork", "xdg-open", page.as_str()]).timeout(OPENED_WITHIN);
+        if cmd::run(open).await.is_ok() {
+            return Ok(());
+        }
+    }
+    output::note("Open this page in your browser.");
     Ok(())
 }
 

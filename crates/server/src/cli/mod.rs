@@ -129,7 +129,7 @@ pub async fn run(cli: Cli, env: Env) -> Result<(), CliError> {
         Command::Login(args) => login::login(args, &env, format).await,
         Command::Logout => login::logout(&env),
         Command::Status => status::status(&client()?, format).await,
-        Command::Connect(args) => connect::connect(args, &client()?, format).await,
+        Command::Connect(args) => connect::connect(args, &client()?, &env, format).await,
         Command::Connections => connect::connections(&client()?, format).await,
         Command::Disconnect { provider } => connect::disconnect(&provider, &client()?).await,
         Command::Run(args) => run::run(args, &client()?, format).await,

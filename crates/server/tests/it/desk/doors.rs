@@ -161,3 +161,19 @@ async fn what_the_operator_has_switched_off_or_has_no_room_for_is_refused() {
     let ids: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|login| &login["id"]).collect();
     assert_eq!(ids, [&json!(second), &json!(first)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_shows_where_to_sign_in() {
+    let (server, _standin) = server("").await;
+    blocking(move || {
+        let out = server.polydev(&["connect", "claude"]);
+        assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), format!("{}/connect/claude\n", server.url)));
+        let out = server.polydev(&["connect", "codex", "--output", "json"]);
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(said, json!({ "page_url": format!("{}/connect/codex", server.url) }));
+        let out = server.polydev(&["connect", "nobody"]);
+        assert_eq!(out.status.code(), Some(1));
+        assert!(text(&out.stderr).contains("There are claude, codex, gemini"), "{}", text(&out.stderr));
+    })
+    .await;
+}
