@@ -1,6 +1,7 @@
 //! What admins may, and what nobody may but them.
 
 use super::{Browser, PASSWORD, blocking, json_of, key, member, refused, said, with_admin};
+use crate::support::server::deeds;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -89,7 +90,7 @@ async fn what_is_done_is_on_record() {
     let (server, _standin, admin) = with_admin().await;
     let me = admin.get("/me").await["id"].as_str().unwrap().to_owned();
     let (id, mut bob) = member(&server, &admin, "bob@example.com").await;
-    let newest = async |browser: &Browser| browser.get("/audit?limit=1").await["items"][0].clone();
+    let newest = async |browser: &Browser| deeds(&browser.get("/audit").await).swap_remove(0);
     let entry = newest(&admin).await;
     assert_eq!((&entry["action"], &entry["outcome"]), (&json!("session.create"), &json!("ok")));
     assert_eq!((&entry["user_id"], &entry["actor"]["kind"]), (&json!(id), &json!("anonymous")));
@@ -142,11 +143,9 @@ async fn what_is_done_is_on_record() {
     assert_eq!(put("sk-ant-standin-revoked").await, 409);
     assert_eq!(admin.post("/connections/claude/verify", json!({})).await.status(), 200);
     assert_eq!(admin.delete("/connections/claude").await, 204);
-    let entries = admin.get("/audit?limit=4").await;
-    let said: Vec<_> = entries["items"]
-        .as_array()
-        .unwrap()
+    let said: Vec<_> = deeds(&admin.get("/audit").await)
         .iter()
+        .take(4)
         .map(|entry| json!([entry["action"], entry["target"], entry["outcome"], entry["code"]]))
         .collect();
     assert_eq!(

@@ -253,6 +253,15 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", `--host-resolver-rules=${[...rules, "MAP *.test 127.0.0.1"].join(", ")}`],
 });
 const report = { own: {}, attacks: {} };
+setTimeout(() => {
+  console.error(`it never ended; so far: ${JSON.stringify(report)}`);
+  process.exit(1);
+}, 240_000);
+
+/** Closes a page or a context. Chromium does not always say that it has, of one that opened a page of another group. */
+function closed(what) {
+  return Promise.race([what.close(), new Promise((resolve) => setTimeout(resolve, 5_000).unref())]);
+}
 
 /** What became of an attack, or why nobody knows. */
 function ended(attack, tried) {
@@ -279,7 +288,7 @@ async function signed_in() {
     report.own[attack] = await ended(attack, ATTACKS[attack]({ page, tag: `own ${attack}`, spare: victim.spares[0], ...polydev }));
   }
   report.cookie_of_scripts = await page.evaluate(() => document.cookie);
-  await context.close();
+  await closed(context);
 }
 
 for (const [site, host] of [["cross_site", "evil.test"], ["same_site", "127.0.0.1"]]) {
@@ -292,10 +301,10 @@ for (const [site, host] of [["cross_site", "evil.test"], ["same_site", "127.0.0.
       await page.goto(attacker);
       const on = { page, attacker, tag: `${site} ${attack}`, spare: victim.spares[1], seen: () => referer, ...server };
       results[attack] = await ended(attack, run(on));
-      await page.close();
+      await closed(page);
     }
     report.attacks[`${site}/${name}`] = results;
-    await context.close();
+    await closed(context);
   }
 }
 
@@ -308,9 +317,9 @@ for (const [name, server] of Object.entries(servers)) {
   const results = {};
   for (const [attack, run] of Object.entries(REBOUND)) results[attack] = await ended(attack, run(page, server));
   report.attacks[`rebound/${name}`] = results;
-  await context.close();
+  await closed(context);
 }
 
 console.log(JSON.stringify(report));
-await browser.close();
+await closed(browser);
 process.exit(0);

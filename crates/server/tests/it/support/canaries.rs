@@ -1,7 +1,7 @@
 //! Secrets that are looked for everywhere.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fs,
     path::Path,
     sync::{
@@ -64,12 +64,13 @@ impl Lookout {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), seen.to_owned());
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
-            let mut found = BTreeSet::new();
+            let (mut found, mut looked_at) = (BTreeSet::new(), HashSet::new());
             while !stopped.load(Ordering::Relaxed) {
                 for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
                     for place in ["cmdline", "environ"] {
                         let bytes = fs::read(process.path().join(place)).unwrap_or_default();
-                        if bytes.is_empty() {
+                        // What has not changed is not looked through again: a short-lived process would be missed.
+                        if bytes.is_empty() || !looked_at.insert((process.file_name(), place, bytes.clone())) {
                             continue;
                         }
                         if String::from_utf8_lossy(&bytes).contains(&seen) {

@@ -257,3 +257,10 @@ impl Drop for Server {
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+/// The newest of what was done, of a page of the record. What a server finds of its host is there too, whenever it has
+/// looked.
+pub(crate) fn deeds(record: &serde_json::Value) -> Vec<serde_json::Value> {
+    let own = |entry: &&serde_json::Value| !entry["action"].as_str().unwrap().starts_with("finding.");
+    record["items"].as_array().unwrap().iter().filter(own).cloned().collect()
+}
