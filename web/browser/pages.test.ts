@@ -88,6 +88,12 @@ async function looksWell(page: Page, name: string): Promise<void> {
       await picture(page, `${name}-${at}`);
     }
   }
+  // The narrowest that WCAG asks for (1280 px at 400 %), a small phone, a large screen.
+  for (const width of [320, 360, 2560]) {
+    await page.setViewportSize({ width, height: 1440 });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    if (wide > 0) wrong.push(`${width}: it is ${wide} px wider than the window`);
+  }
   expect(wrong).toEqual([]);
 }
 

@@ -6,7 +6,7 @@ type Props = { title: string; beside?: ReactNode; anchor?: string; lead?: ReactN
 export function Section({ title, beside, anchor, lead, children }: Props) {
   const id = useId();
   return (
-    <section id={anchor} aria-labelledby={id} className="scroll-mt-6">
+    <section id={anchor} aria-labelledby={id} className="min-w-0 scroll-mt-6">
       <div className="mb-3 flex flex-wrap items-center justify-between gap-x-4 gap-y-2">
         <h2 id={id} className="text-lg">
           {title}

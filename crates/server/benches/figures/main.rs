@@ -6,6 +6,7 @@
 //!   events  one run that says much, and many who follow it   beside a bare server of events
 //!   memory  of sandboxes, of the server                      beside the bare tool
 //!   egress  connections, round trips, downloads              beside plain TCP
+//!   web     what the dashboard loads, and how soon it is     beside a page with nothing in it
 //!   neighbours  runs beside sandboxes that do their worst    beside the same while those are frozen
 //! ```
 //! Words after `--` choose parts; without them all are measured. Each prints a table and keeps its
@@ -42,6 +43,7 @@ mod server;
 mod table;
 mod tally;
 mod through;
+mod web;
 mod yardstick;
 
 use anyhow::{Context, Result, bail};
@@ -66,7 +68,7 @@ async fn main() -> Result<()> {
     let standin = Arc::new(Standin::start(Options::default()).await?);
     let image = bare::Image::mount(&standin)?;
     let bench = Bench { standin, image, cores: std::thread::available_parallelism()?.get() };
-    let all = ["road", "load", "events", "memory", "egress", "neighbours"].map(str::to_owned).to_vec();
+    let all = ["road", "load", "events", "memory", "egress", "neighbours", "web"].map(str::to_owned).to_vec();
     for part in if words.is_empty() { all } else { words } {
         let figures = match part.as_str() {
             "road" => road::measure(&bench).await?,
@@ -75,7 +77,8 @@ async fn main() -> Result<()> {
             "memory" => memory::measure(&bench).await?,
             "egress" => egress::measure(&bench).await?,
             "neighbours" => neighbours::measure(&bench).await?,
-            other => bail!("there is no part `{other}`: road, load, events, memory, egress, neighbours"),
+            "web" => web::measure(&bench).await?,
+            other => bail!("there is no part `{other}`: road, load, events, memory, egress, neighbours, web"),
         };
         keep(&part, &bench, figures)?;
     }

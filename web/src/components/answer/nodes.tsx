@@ -58,12 +58,12 @@ function One({ node, around }: { node: Node; around: Around }): ReactNode {
       return (
         <li className={`[&>p]:my-1 ${typeof node.checked === "boolean" ? "-ml-6 flex list-none gap-2" : ""}`}>
           {typeof node.checked === "boolean" && (
-            <span className="mt-1.5">
+            <span className="mt-1">
               <Icon name={node.checked ? "good" : "open"} className={node.checked ? "text-good" : "text-ink-faint"} />
               <span className="unseen">{node.checked ? "Done:" : "Open:"}</span>
             </span>
           )}
-          {typeof node.checked === "boolean" ? <div className="min-w-0">{inside}</div> : inside}
+          {typeof node.checked === "boolean" ? <div className="min-w-0 [&>p]:my-0">{inside}</div> : inside}
         </li>
       );
     case "link":
@@ -121,7 +121,7 @@ function Link({ href, shown = "", children }: { href: string; shown?: string; ch
   if (shown === href || `http://${shown}` === href) return <OutLink href={href}>{children}</OutLink>;
   return (
     <>
-      <OutLink href={href}>{children}</OutLink> <span className="text-sm break-all text-ink-soft">({host})</span>
+      <OutLink href={href}>{children}</OutLink> <span className="text-sm wrap-anywhere text-ink-soft">({host})</span>
     </>
   );
 }

@@ -81,7 +81,7 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
       onDragLeave={() => setOver(false)}
       onDrop={drop}
     >
-      <div className="grid gap-4 sm:grid-cols-2">
+      <div className="grid grid-cols-2 gap-4">
         <Choice label="Provider" value={provider.provider} onChange={(event) => onProvider(event.target.value)}>
           {providers.map(({ provider, label }) => (
             <option key={provider} value={provider}>
