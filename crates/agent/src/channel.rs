@@ -97,7 +97,7 @@ async fn dispatch(agent: &Rc<Agent>, stream: &mut Stream, channel: Channel) -> R
         Channel::Watch { rules } => watch::serve(&agent.root, stream, rules).await,
         Channel::Egress => agent.proxy.serve(stream).await,
         Channel::Desktop(wanted) => {
-            desktop::start(agent, wanted)?;
+            desktop::start(agent, *wanted)?;
             answer(stream, Answer::Done).await
         }
         Channel::Greet { text } => {

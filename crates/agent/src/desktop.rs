@@ -21,8 +21,9 @@ use crate::{
     job::Job,
     listen::Stream,
     refuse::{Ended, refuse},
+    watch as files,
 };
-use keep::keep;
+use keep::{end, ending, keep};
 use polydev_proto::{AgentError, Answer, Desktop, ErrorCode, Exec, GREETING_MAX, Overflow, Ring};
 use screen::Screen;
 use stages::{Part, Stages};
@@ -40,7 +41,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Mutex, watch},
     task::spawn_local,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 /// Pixels of the smallest and the largest screen, each way.
@@ -109,6 +110,9 @@ pub(crate) fn start(agent: &Rc<Agent>, wanted: Desktop) -> Result<(), AgentError
     Ok(())
 }
 
+/// The job that opens a page.
+const OPEN: &str = "open";
+
 /// The names of its sockets.
 const DOOR: &str = "polydev";
 const SCREEN: &str = "screen";
@@ -158,19 +162,29 @@ impl Desk {
         if address.is_empty() || address.starts_with('-') {
             return Err(format!("`{address}` is not an address\n"));
         }
-        let opened = timeout(OPEN_WITHIN, async {
-            let _one = self.opening.lock().await;
-            self.page_asked.send_replace(true);
-            self.stages.until_done(Part::Browser).await;
-            let argv = self.wanted.open.iter().cloned().chain([address.to_owned()]).collect();
-            let job = self.exec(agent, "open", argv).map_err(|e| format!("{}\n", e.message))?;
-            job.over().await;
-            if let Some(browser) = self.window_of(agent, Part::Browser) {
-                self.screen()?.activate(browser);
-            }
-            Ok(())
-        });
-        opened.await.unwrap_or_else(|_| Err("the browser does not answer\n".to_owned()))
+        let until = Instant::now() + OPEN_WITHIN;
+        let late = || "the browser does not answer\n".to_owned();
+        let _one = timeout_at(until, self.opening.lock()).await.map_err(|_| late())?;
+        self.page_asked.send_replace(true);
+        timeout_at(until, self.stages.until_done(Part::Browser)).await.map_err(|_| late())?;
+        if let Some(rule) = self.wanted.takes_pages.clone() {
+            let taking = timeout_at(until, files::until(&agent.root, rule)).await.map_err(|_| late())?;
+            taking.map_err(|e| format!("{}\n", e.message))?;
+        }
+        let argv = self.wanted.open.iter().cloned().chain([address.to_owned()]).collect();
+        let job = self.exec(agent, OPEN, argv).map_err(|e| format!("{}\n", e.message))?;
+        if timeout_at(until, job.over()).await.is_err() {
+            // It would be in the way of the next page.
+            end(agent, OPEN).await;
+            return Err(late());
+        }
+        if job.exit.get().is_none_or(|exit| exit.code != Some(0)) {
+            return Err(format!("the browser did not take the page: {}\n", ending(&job)));
+        }
+        if let Some(browser) = self.window_of(agent, Part::Browser) {
+            self.screen()?.activate(browser);
+        }
+        Ok(())
     }
 
     fn screen(&self) -> Result<&Screen, String> {

@@ -55,18 +55,20 @@ pub(crate) async fn serve(root: &Root, stream: &mut Stream, rules: Vec<WatchRule
     answer(stream, Answer::Done).await?;
     let mut said = [0; 1];
     loop {
-        watch.look();
-        for event in watch.settled() {
-            frame(stream, &event).await?;
-        }
-        let due = watch.rules.iter().filter_map(|rule| rule.quiet.due()).min();
         tokio::select! {
-            changed = watch.changes() => changed?,
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            events = watch.next() => for event in events? {
+                frame(stream, &event).await?;
+            },
             // The host has nothing to say on this channel: it closes, or does not keep to the contract.
             _ = stream.read(&mut said) => return Ok(()),
         }
     }
+}
+
+/// Waits for a file that satisfies its rule.
+pub(crate) async fn until(root: &Root, rule: WatchRule) -> Result<(), AgentError> {
+    let mut watch = Watch::new(root, vec![rule])?;
+    watch.next().await.map(drop).map_err(|e| refuse(ErrorCode::Io, format!("watching files: {e}")))
 }
 
 struct Watched {
@@ -101,6 +103,22 @@ impl Watch {
         let kernel = kernel.and_then(sys::register);
         let kernel = kernel.map_err(|e| refuse(ErrorCode::Io, format!("watching files: {e}")))?;
         Ok(Self { kernel, rules, folders: BTreeSet::new() })
+    }
+
+    /// Waits for files that were left alone for long enough and satisfy their rules.
+    async fn next(&mut self) -> io::Result<Vec<WatchEvent>> {
+        loop {
+            self.look();
+            let events = self.settled();
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            let due = self.rules.iter().filter_map(|rule| rule.quiet.due()).min();
+            tokio::select! {
+                changed = self.changes() => changed?,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+        }
     }
 
     /// Watches the nearest folder of every file, then looks at the file: in

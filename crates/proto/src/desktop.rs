@@ -1,5 +1,6 @@
 //! The desktop: what a host asks for. How far it is, the agent tells by [`crate::Stage`].
 
+use crate::WatchRule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -39,6 +40,10 @@ pub struct Desktop {
     pub browser: Vec<String>,
     /// What opens a page in the browser that runs. The page's address is added.
     pub open: Vec<String>,
+    /// The file that tells that the browser takes pages: it may have a window before, and lose a page that it is given
+    /// then. Without it, and to an older agent, its window tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_pages: Option<WatchRule>,
 }
 
 /// Pixels of a screen.

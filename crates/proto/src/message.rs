@@ -71,7 +71,7 @@ pub enum Channel {
     Egress,
     /// Start the desktop, once: another time is [`ErrorCode::Exists`]. Answered by [`Answer::Done`] at once; how far it
     /// is, [`Channel::Ready`] tells. An agent from before there were desktops answers [`ErrorCode::Invalid`].
-    Desktop(Desktop),
+    Desktop(Box<Desktop>),
     /// Say this in the desktop's terminal, at most [`crate::GREETING_MAX`] bytes, and let the shell begin there: what
     /// is typed before waits for it. Every later terminal begins with the same. Answered by [`Answer::Done`].
     Greet {

@@ -53,7 +53,7 @@ fn channels() -> Vec<Channel> {
             }],
         },
         Channel::Egress,
-        Channel::Desktop(Desktop {
+        Channel::Desktop(Box::new(Desktop {
             size: ScreenSize { width: 1920, height: 1080 },
             env: BTreeMap::from([(text("HOME"), text("/home/user"))]),
             cwd: text("/workspace"),
@@ -67,7 +67,13 @@ fn channels() -> Vec<Channel> {
             background: vec![text("xfdesktop")],
             browser: vec![text("firefox")],
             open: vec![text("firefox"), text("--new-tab")],
-        }),
+            takes_pages: Some(WatchRule {
+                rule: text("takes_pages"),
+                path: text("/home/user/checkpoints.json"),
+                require: vec![Predicate { pointer: text("/restored"), is: Expected::Equal(true.into()) }],
+                quiet_ms: 0,
+            }),
+        })),
         Channel::Greet { text: text("Type this.\n") },
         Channel::Vnc,
     ]

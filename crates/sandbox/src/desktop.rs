@@ -11,7 +11,7 @@ use crate::{
     guest::{Guest, GuestError},
     image::{HOME, USER},
 };
-use polydev_proto::{Desktop, ScreenSize};
+use polydev_proto::{Desktop, Expected, Predicate, ScreenSize, WatchRule};
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 /// The screen until a viewer asks for another size.
@@ -23,12 +23,16 @@ const RUNTIME_DIR: &str = "/tmp/runtime";
 /// Where Firefox looks for the certificates that its policies name.
 const CERTIFICATES: &str = ".mozilla/certificates";
 
+/// Where Firefox writes down how far it has come (its `CrashMonitor`).
+const CHECKPOINTS: &str = ".mozilla/firefox/polydev/sessionCheckpoints.json";
+
 /// How many certificates Firefox's policies name: `polydev-01.pem` and so on.
 const CERTIFICATES_MAX: usize = 32;
 
 /// X with VNC on a socket, and nowhere else. GLX would load what draws on graphics cards, for nothing.
+/// The agent adds its place and its size.
 #[rustfmt::skip]
-const SCREEN: &[&str] = &[
+pub const SCREEN: &[&str] = &[
     "Xtigervnc", "-depth", "24", "-SecurityTypes", "None", "-rfbport", "-1", "-rfbunixmode", "0600",
     "-AcceptSetDesktopSize=1", "-AlwaysShared", "-nolisten", "tcp", "-extension", "GLX", "-extension", "DRI3",
     "-noreset", "-br",
@@ -111,6 +115,16 @@ fn desktop(size: ScreenSize, env: BTreeMap<String, String>) -> Desktop {
         background: argv(&["xfdesktop", "--disable-wm-check"]),
         browser: argv(&["firefox-esr"]),
         open: argv(&["firefox-esr", "--new-tab"]),
+        // Firefox writes down how far it has come.
+        takes_pages: Some(WatchRule {
+            rule: "takes_pages".to_owned(),
+            path: format!("{HOME}/{CHECKPOINTS}"),
+            require: vec![Predicate {
+                pointer: "/sessionstore-windows-restored".to_owned(),
+                is: Expected::Equal(true.into()),
+            }],
+            quiet_ms: 0,
+        }),
     }
 }
 

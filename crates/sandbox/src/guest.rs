@@ -250,7 +250,7 @@ impl Guest {
     /// Starts the desktop, once. It goes on by itself; [`Self::ready`] tells how far it is, and of its end.
     /// [`crate::desktop`] says what it is made of.
     pub async fn desktop(&self, desktop: Desktop) -> Result<(), GuestError> {
-        self.done(Channel::Desktop(desktop)).await.map(drop)
+        self.done(Channel::Desktop(Box::new(desktop))).await.map(drop)
     }
 
     /// Says this in the desktop's terminal, and lets the shell begin there.

@@ -46,7 +46,7 @@ pub(super) async fn keep(agent: Rc<Agent>, desk: Rc<Desk>) {
         desk.stages.failed(other, &format!("{} has failed: {why}", failed.words()));
     }
     for part in Part::ALL {
-        end(&agent, part).await;
+        end(&agent, part.name()).await;
     }
 }
 
@@ -127,7 +127,7 @@ async fn once(agent: &Agent, desk: &Desk, part: Part) -> String {
         () = job.over() => {}
         up = timeout(UP_WITHIN, up(desk, part, &job)) => {
             if up.is_err() {
-                end(agent, part).await;
+                end(agent, part.name()).await;
                 return format!("no sign of it within {} s", UP_WITHIN.as_secs());
             }
             desk.stages.done(part);
@@ -144,6 +144,11 @@ async fn once(agent: &Agent, desk: &Desk, part: Part) -> String {
             job.over().await;
         }
     }
+    ending(&job)
+}
+
+/// How a program that is over has ended, and its last words.
+pub(super) fn ending(job: &Job) -> String {
     let how = match job.exit.get() {
         Some(polydev_proto::Exit { code: Some(code), .. }) => format!("it ended with status {code}"),
         Some(polydev_proto::Exit { signal: Some(signal), .. }) => format!("it was ended by signal {signal}"),
@@ -267,8 +272,8 @@ async fn stay_below(agent: &Agent, desk: &Desk, browser: &Job) {
     }
 }
 
-/// Ends a part's program and all that it has started.
-async fn end(agent: &Agent, part: Part) {
+/// Ends one of its programs and all that that has started.
+pub(super) async fn end(agent: &Agent, name: &str) {
     // One that never was has nothing to end.
-    let _ = tree::signal(agent, &Signal { job: job_name(part.name()), signal: SIGKILL, tree: true }).await;
+    let _ = tree::signal(agent, &Signal { job: job_name(name), signal: SIGKILL, tree: true }).await;
 }
