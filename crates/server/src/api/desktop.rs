@@ -1,15 +1,11 @@
-//! `/logins/{id}/desktop`: the screen of a login over a WebSocket. Bytes only: what they mean, the browser and the
-//! screen know (RFB, RFC 6143).
+//! `/logins/{id}/desktop`: the screen of a login over a WebSocket.
 //!
 //! ```text
 //!   browser                                    server                          sandbox
 //!     GET, cookie | key | ticket ────────────►  who, whose, ready, seat: refused here, before the upgrade
-//!     ◄────────────── binary messages ───────  a piece at a time ◄────────────  screen
-//!     binary messages ───────────────────────► ──────────────────────────────►
-//!     ◄────────────── ping, every 15 s          nothing heard for 45 s: nobody is there
+//!     ◄══════════════ binary messages ═══════►  bridge.rs ◄══════════════════►  screen (RFB, RFC 6143)
 //! ```
-//! Who does not take what is sent is not sent more, and the screen waits; the same the other way round. A browser that
-//! goes leaves the desktop as it is: it may come back to it.
+//! A browser that goes leaves the desktop as it is: it may come back to it.
 //!
 //! | closes with | because |
 //! |---|---|
@@ -24,13 +20,13 @@
 
 use super::{
     App,
+    bridge::{self, Close, Patience, carry},
     caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Path, Query, turned_away},
     listener::Place,
     logins::{find_login, over, own},
     rate,
-    sse::PING,
     tickets::Tickets,
     viewers::{Seat, Viewers},
 };
@@ -53,35 +49,14 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use bytes::{Bytes, BytesMut};
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
+use futures_util::{SinkExt, StreamExt};
 use polydev_sandbox::Stream;
 use serde::Deserialize;
-use std::{
-    net::IpAddr,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
-    time::{Instant, MissedTickBehavior, interval, timeout},
-};
+use std::{net::IpAddr, time::Duration};
+use tokio::time::{Instant, timeout};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// How many bytes of the screen are sent at a time.
-const PIECE: usize = 16 * 1024;
-/// The most bytes of a message from a browser: noVNC sends 10 KiB at a time, of a clipboard.
-const HEARD_MAX: usize = 64 * 1024;
-/// How many bytes of them are read at a time.
-const READ: usize = 4 * 1024;
-/// How long a browser may take nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a browser may say nothing, not even to a ping.
-const SILENCE: Duration = Duration::from_secs(45);
 /// How long a browser may take to answer a close with its own.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -160,14 +135,7 @@ async fn desktop(
     let deed = Deed::new(caller.actor(&who), Action::LoginDesktop).to(id.chars().take(64).collect::<String>());
     let admitted = admit(app.clone(), (who.clone(), caller.address), id, query.take, upgrade);
     let ((login, seat, screen), upgrade, open) = app.audit.record(deed, admitted, |_| None).await?;
-    let upgrade = upgrade
-        .protocols(["binary"])
-        .max_message_size(HEARD_MAX)
-        .max_frame_size(HEARD_MAX)
-        .read_buffer_size(READ)
-        // What is sent leaves at once, and is not gathered.
-        .write_buffer_size(0)
-        .max_write_buffer_size(HEARD_MAX);
+    let upgrade = bridge::small(upgrade.protocols(["binary"]));
     Ok(upgrade.on_upgrade(async move |socket| {
         serve(app, who, login, seat, screen, socket).await;
         drop((open, place));
@@ -227,23 +195,17 @@ async fn turn_away(app: &App, caller: &Caller, id: &str, refusal: ApiError) -> A
     }
 }
 
-/// Why a socket is closed, and in which words.
-type Close = (u16, &'static str);
-
-async fn serve(app: App, who: Principal, login: String, seat: Seat, screen: Stream, socket: WebSocket) {
+async fn serve(app: App, who: Principal, login: String, seat: Seat, mut screen: Stream, socket: WebSocket) {
     let (mut sink, mut heard) = socket.split();
-    let (mut from_screen, mut to_screen) = tokio::io::split(screen);
-    let last = Mutex::new(Instant::now());
     let close = tokio::select! {
         biased;
         close = until_over(&app, &login) => Some(close),
         () = seat.taken() => Some((TAKEN_OVER, "another viewer took over")),
         () = turned_away(app.clone(), who) => Some((close_code::POLICY, "the key or session is over")),
-        close = show(&mut sink, &mut from_screen, &last) => close,
-        close = hear(&mut heard, &mut to_screen, &last) => close,
+        close = carry(&mut sink, &mut heard, &mut screen, Patience::default()) => close,
     };
     // The screen goes on without it, and may be looked at by another.
-    drop((from_screen, to_screen, seat));
+    drop((screen, seat));
     let Some((code, reason)) = close else { return };
     let (code, reason) = match app.store.login(&login).await {
         // The screen goes with the login's end, and may be the first to be seen.
@@ -287,57 +249,5 @@ fn end_of(login: &Login) -> Close {
         Status::Expired => (LOGIN_OVER, "the time of the login is over"),
         Status::Cancelled => (LOGIN_OVER, "the login was cancelled"),
         Status::Requested | Status::Preparing | Status::Ready | Status::Verifying => (LOGIN_OVER, "the login is over"),
-    }
-}
-
-/// Sends the screen, a piece at a time. `None`: nobody takes it.
-async fn show(
-    sink: &mut SplitSink<WebSocket, Message>,
-    screen: &mut ReadHalf<Stream>,
-    last: &Mutex<Instant>,
-) -> Option<Close> {
-    let mut pings = interval(PING);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut room = BytesMut::new();
-    loop {
-        // The same room, once what was in it is sent.
-        room.reserve(PIECE);
-        let message = tokio::select! {
-            read = screen.read_buf(&mut room) => match read {
-                Ok(0) | Err(_) => return Some((close_code::ERROR, "the sandbox is gone")),
-                Ok(_) => Message::Binary(room.split().freeze()),
-            },
-            _ = pings.tick() => {
-                if last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > SILENCE {
-                    return None;
-                }
-                Message::Ping(Bytes::new())
-            }
-        };
-        timeout(PATIENCE, sink.send(message)).await.ok()?.ok()?;
-    }
-}
-
-/// Gives the screen what the browser sends, as fast as it takes it. `None`: it has left.
-async fn hear(
-    heard: &mut SplitStream<WebSocket>,
-    screen: &mut WriteHalf<Stream>,
-    last: &Mutex<Instant>,
-) -> Option<Close> {
-    loop {
-        let message = heard.next().await;
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        match message {
-            None => return None,
-            // The answer to a close is sent by the library, while what follows is read.
-            Some(Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Binary(bytes))) => {
-                if screen.write_all(&bytes).await.is_err() {
-                    return Some((close_code::ERROR, "the sandbox is gone"));
-                }
-            }
-            Some(Ok(Message::Text(_))) => return Some((close_code::UNSUPPORTED, "only bytes are understood here")),
-            Some(Err(_)) => return Some((close_code::SIZE, "a message is at most 65536 bytes")),
-        }
     }
 }

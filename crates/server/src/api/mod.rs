@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod bounds;
+mod bridge;
 pub mod caller;
 pub mod connections;
 mod cookie;

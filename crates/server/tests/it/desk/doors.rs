@@ -1,11 +1,14 @@
 //! Nobody but its owner gets at a desktop, and each who tries is on record.
 
 use super::{
-    anonymous, ask, blocking, id, is_ready, look, looking, open, ready,
+    anonymous, ask, blocking, id, look, looking, open, ready,
     rfb::{Closed, Viewer},
-    server,
+    server, to_the_end,
 };
-use crate::support::server::{Server, text};
+use crate::support::{
+    db,
+    server::{Server, text},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, http::Request};
@@ -34,63 +37,79 @@ async fn tried(server: &Server, admin: &str) -> Vec<(String, String)> {
     of.map(|entry| (word(&entry["outcome"]), word(&entry["code"]))).collect()
 }
 
+/// A request with this session cookie, from this page.
+fn by_cookie(request: Request<()>, session: &str, page: &str) -> Request<()> {
+    with(with(request, "cookie", &format!("polydev_session={session}")), "origin", page)
+}
+
+fn by_key(request: Request<()>, key: &str) -> Request<()> {
+    with(request, "authorization", &format!("Bearer {key}"))
+}
+
+/// One's ticket for a login.
+async fn ticket(server: &Server, login: &str) -> String {
+    let (status, ticket) = ask(server, Method::POST, &format!("/logins/{login}/tickets")).await;
+    assert_eq!(status, 201, "{ticket}");
+    ticket["ticket"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_but_its_owner_gets_in_and_each_who_tries_is_on_record() {
-    let (server, _standin) = server("").await;
-    let (server, admin, other, narrow, password) = blocking(move || {
+async fn nobody_but_its_owner_gets_in_and_each_who_tries_is_on_record_on_both_databases() {
+    for postgres in [false, true] {
+        let database = if postgres { Some(db::postgres().await) } else { None };
+        let store = database.as_ref().map(|database| format!("[store]\nurl = {:?}\n", database.url));
+        // Refused before the upgrade: whether the desktop is there already makes no difference, so nobody waits for it.
+        refusals(&store.unwrap_or_default()).await;
+    }
+}
+
+async fn refusals(config: &str) {
+    const NO_LOGIN: &str = "lgn_aaaaaaaaaaaaaaaa";
+    let (server, _standin) = server(config).await;
+    let (server, admin, other, narrow, passwords) = blocking(move || {
         let said = |args: &[&str]| text(&server.polydev(args).stdout).trim().to_owned();
-        let password = said(&["user", "password", "one@example.com"]);
-        let narrow = said(&["key", "create", "--user", "one@example.com", "--scope", "runs:read"]);
         let (admin, other) = (server.whole_key("one@example.com"), server.person("two@example.com"));
-        (server, admin, other, narrow, password)
+        let passwords = ["one@example.com", "two@example.com"].map(|email| said(&["user", "password", email]));
+        let narrow = said(&["key", "create", "--user", "one@example.com", "--scope", "runs:read"]);
+        (server, admin, other, narrow, passwords)
     })
     .await;
-    let login_id = id(&open(&server, "claude").await.1);
-    let not_ready = look(looking(&server, &login_id)).await.unwrap_err();
-    assert_eq!(not_ready, (409, "not_ready".to_owned()));
-    super::until(&server, &login_id, is_ready).await;
-
-    let bearer = |key: &str| with(anonymous(&server, &login_id, ""), "authorization", &format!("Bearer {key}"));
-    let ticket = async |status| {
-        let (got, ticket) = ask(&server, Method::POST, &format!("/logins/{login_id}/tickets")).await;
-        assert_eq!(got, status, "{ticket}");
-        ticket["ticket"].as_str().unwrap_or_default().to_owned()
-    };
-    let used = ticket(201).await;
-    let by_ticket = |ticket: &str| anonymous(&server, &login_id, &format!("?ticket={ticket}"));
-    let viewer = Viewer::new(look(by_ticket(&used)).await.unwrap()).await.unwrap();
-    assert_eq!(viewer.close().await, Closed(Some(1000)));
-    let of_another = ticket(201).await;
-    let elsewhere = anonymous(&server, "lgn_aaaaaaaaaaaaaaaa", &format!("?ticket={of_another}"));
-    let cookie = signed_in(&server, "one@example.com", &password).await;
-    let by_cookie =
-        |cookie: &str| with(anonymous(&server, &login_id, ""), "cookie", &format!("polydev_session={cookie}"));
-    let of_ours = with(by_cookie(&cookie), "origin", &server.url);
-    let viewer = Viewer::new(look(of_ours).await.unwrap()).await.unwrap();
-    assert_eq!(viewer.close().await, Closed(Some(1000)));
-    let session = "0".repeat(40);
-    for (who, request, refusal) in [
-        ("nobody", anonymous(&server, &login_id, ""), (401, "unauthenticated")),
-        ("a key that is none", bearer("pdv_nonsense"), (401, "unauthenticated")),
-        ("no session", with(by_cookie(&session), "origin", &server.url), (401, "unauthenticated")),
-        ("no page", by_cookie(&cookie), (403, "forbidden")),
-        ("a foreign page", with(by_cookie(&cookie), "origin", "https://evil.example"), (403, "forbidden")),
-        ("a used ticket", by_ticket(&used), (401, "unauthenticated")),
-        ("a ticket of another login", elsewhere, (401, "unauthenticated")),
-        ("that ticket, now lost", by_ticket(&of_another), (401, "unauthenticated")),
-        ("a key for something else", bearer(&narrow), (403, "forbidden")),
-        ("another person", bearer(&other), (404, "not_found")),
-        (
-            "no login",
-            with(anonymous(&server, "lgn_aaaaaaaaaaaaaaaa", ""), "authorization", &format!("Bearer {}", server.key)),
-            (404, "not_found"),
-        ),
-    ] {
+    let own_session = signed_in(&server, "one@example.com", &passwords[0]).await;
+    let other_session = signed_in(&server, "two@example.com", &passwords[1]).await;
+    let login = id(&open(&server, "claude").await.1);
+    let at = |query: &str| anonymous(&server, &login, query);
+    let elsewhere = |query: &str| anonymous(&server, NO_LOGIN, query);
+    let (page, foreign) = (server.url.as_str(), "https://evil.example");
+    let by_ticket = |ticket: &str| format!("?ticket={ticket}");
+    let (nobody, forbidden, none) = ((401, "unauthenticated"), (403, "forbidden"), (404, "not_found"));
+    let refused = async |who: &str, request: Request<()>, (status, code): (u16, &str)| {
         let before = tried(&server, &admin).await;
-        assert_eq!(look(request).await.unwrap_err(), (refusal.0, refusal.1.to_owned()), "{who}");
+        assert_eq!(look(request).await.unwrap_err(), (status, code.to_owned()), "{who}");
         let after = tried(&server, &admin).await;
         assert_eq!(after.len(), before.len() + 1, "{who}");
-        assert_eq!(after[0], ("failed".to_owned(), refusal.1.to_owned()), "{who}");
+        assert_eq!(after[0], ("failed".to_owned(), code.to_owned()), "{who}");
+    };
+    refused("its owner, too early", looking(&server, &login), (409, "not_ready")).await;
+    let (used, misused) = (ticket(&server, &login).await, ticket(&server, &login).await);
+    // It is used up, whether there was something to see or not.
+    drop(look(at(&by_ticket(&used))).await);
+    for (who, request, refusal) in [
+        ("a used ticket", at(&by_ticket(&used)), nobody),
+        ("a ticket of another login", elsewhere(&by_ticket(&misused)), nobody),
+        ("that ticket, now lost", at(&by_ticket(&misused)), nobody),
+        ("a ticket that is none", at(&by_ticket("tkt_nonsense")), nobody),
+        ("nobody", at(""), nobody),
+        ("a key that is none", by_key(at(""), "pdv_nonsense"), nobody),
+        ("a session that is none", by_cookie(at(""), &"0".repeat(40), page), nobody),
+        ("a foreign page", by_cookie(at(""), &own_session, foreign), forbidden),
+        ("no page", with(at(""), "cookie", &format!("polydev_session={own_session}")), forbidden),
+        ("a key for something else", by_key(at(""), &narrow), forbidden),
+        ("another's key", by_key(at(""), &other), none),
+        ("another's cookie", by_cookie(at(""), &other_session, page), none),
+        ("another who would take over", by_key(at("?take=true"), &other), none),
+        ("an administrator at what is not there", by_key(elsewhere(""), &admin), none),
+    ] {
+        refused(who, request, refusal).await;
     }
     for (method, path) in [
         (Method::GET, ""),
@@ -99,32 +118,67 @@ async fn nobody_but_its_owner_gets_in_and_each_who_tries_is_on_record() {
         (Method::POST, "/tickets"),
         (Method::DELETE, ""),
     ] {
-        let request = server.request_as(&other, method.clone(), &format!("/logins/{login_id}{path}"));
+        let request = server.request_as(&other, method.clone(), &format!("/logins/{login}{path}"));
         assert_eq!(request.send().await.unwrap().status(), 404, "{method} {path}");
     }
+    // What is over is over for its owner too, however they come.
+    let late = ticket(&server, &login).await;
+    assert_eq!(ask(&server, Method::DELETE, &format!("/logins/{login}")).await.0, 204);
+    to_the_end(&server, &login).await;
+    let over = (410, "gone");
+    refused("its owner, too late", looking(&server, &login), over).await;
+    refused("its owner by cookie, too late", by_cookie(at(""), &own_session, page), over).await;
+    refused("its owner by ticket, too late", at(&by_ticket(&late)), over).await;
+    refused("another's key, too late", by_key(at(""), &other), none).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_looks_at_a_time_and_by_what_they_may() {
+    let (server, _standin) = server("").await;
+    let (server, admin, password) = blocking(move || {
+        let password = text(&server.polydev(&["user", "password", "one@example.com"]).stdout).trim().to_owned();
+        let admin = server.whole_key("one@example.com");
+        (server, admin, password)
+    })
+    .await;
+    let login = ready(&server, "claude").await;
+    let ticket = ticket(&server, &login).await;
+    let session = signed_in(&server, "one@example.com", &password).await;
+    for request in [
+        anonymous(&server, &login, &format!("?ticket={ticket}")),
+        by_cookie(anonymous(&server, &login, ""), &session, &server.url),
+    ] {
+        let viewer = Viewer::new(look(request).await.unwrap()).await.unwrap();
+        assert_eq!(viewer.close().await, Closed(Some(1000)));
+    }
     // A plain request is no handshake.
-    let plain = server.request(Method::GET, &format!("/logins/{login_id}/desktop")).send().await.unwrap();
+    let plain = server.request(Method::GET, &format!("/logins/{login}/desktop")).send().await.unwrap();
     assert_eq!(plain.status(), 426);
 
-    // One looks at a time, and may be taken over from.
-    let mut first = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
-    assert_eq!(look(looking(&server, &login_id)).await.unwrap_err(), (409, "conflict".to_owned()));
-    let take = with(anonymous(&server, &login_id, "?take=true"), "authorization", &format!("Bearer {}", server.key));
-    let mut second = Viewer::new(look(take).await.unwrap()).await.unwrap();
+    // Whoever looks may be taken over from, also when they take nothing of what they asked for.
+    let mut first = Viewer::new(look(looking(&server, &login)).await.unwrap()).await.unwrap();
+    assert_eq!(look(looking(&server, &login)).await.unwrap_err(), (409, "conflict".to_owned()));
+    let take = || by_key(anonymous(&server, &login, "?take=true"), &server.key);
+    let mut second = Viewer::new(look(take()).await.unwrap()).await.unwrap();
     assert_eq!(first.closed().await, Closed(Some(4001)));
-    second.says(Message::Text("hello".into())).await;
-    assert_eq!(second.closed().await, Closed(Some(1003)));
-    let mut third = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
-    third.says(Message::Binary(vec![6; 65_537].into())).await;
-    assert!(matches!(third.closed().await, Closed(Some(1009) | None)));
+    second.asks_for_everything().await;
+    let mut third = Viewer::new(look(take()).await.unwrap()).await.unwrap();
+    third.pixels().await.unwrap();
+    // It may hear why, if it listens in time.
+    assert!(matches!(second.closed().await, Closed(Some(4001) | None)));
+    third.says(Message::Text("hello".into())).await;
+    assert_eq!(third.closed().await, Closed(Some(1003)));
+    let mut fourth = Viewer::new(look(looking(&server, &login)).await.unwrap()).await.unwrap();
+    fourth.says(Message::Binary(vec![6; 65_537].into())).await;
+    assert!(matches!(fourth.closed().await, Closed(Some(1009) | None)));
     // A key that is revoked sees no more.
-    let mut fourth = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
+    let mut fifth = Viewer::new(look(looking(&server, &login)).await.unwrap()).await.unwrap();
     let keys: Value = ask(&server, Method::GET, "/keys").await.1;
     // The oldest is the one that looks.
     let own = keys["items"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
     let revoked = server.request_as(&admin, Method::DELETE, &format!("/keys/{own}")).send().await.unwrap();
     assert_eq!(revoked.status(), 204);
-    assert_eq!(fourth.closed().await, Closed(Some(1008)));
+    assert_eq!(fifth.closed().await, Closed(Some(1008)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +209,7 @@ async fn what_the_operator_has_switched_off_or_has_no_room_for_is_refused() {
     }
     assert_eq!(earlier("/api/auth/start", json!({ "userId": "usr_other", "provider": "claude" })).await.0, 403);
     assert_eq!(ask(&server, Method::DELETE, &format!("/logins/{first}")).await.0, 204);
-    super::to_the_end(&server, &first).await;
+    to_the_end(&server, &first).await;
     let second = ready(&server, "gemini").await;
     let (_, list) = ask(&server, Method::GET, "/logins").await;
     let ids: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|login| &login["id"]).collect();

@@ -1,9 +1,9 @@
 //! A login from its opening to its end.
 
 use super::{
-    ask, blocking, id, is_ready, look, looking, open, ready,
+    WITHIN, ask, blocking, id, is_ready, look, looking, open, ready,
     rfb::{Closed, Viewer, changed},
-    server, to_the_end, until,
+    said, server, to_the_end, until,
 };
 use crate::support::{
     db, host,
@@ -14,10 +14,6 @@ use futures_util::StreamExt;
 use polydev_server::domain::login::{EventBody, StageName, StageState};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// How long a desktop may take to come or to go.
-const WITHIN: Duration = Duration::from_secs(60);
 
 /// Its only sandbox.
 fn sandbox(server: &Server) -> String {
@@ -70,11 +66,11 @@ async fn a_desktop_comes_up_is_looked_at_and_goes() {
     // A key that is pressed reaches the terminal.
     viewer.types("printf 'x%.0s' $(seq 2000)\n").await;
     while changed(&before, &viewer.pixels().await.unwrap()) < 2000 {}
-    let after = viewer.settled().await.unwrap();
+    let shell = said(&server, &mut viewer, ("echo $$", "before")).await;
     // Who leaves leaves it as it is.
     assert_eq!(viewer.close().await, Closed(Some(1000)));
     let mut viewer = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
-    assert!(changed(&after, &viewer.settled().await.unwrap()) < 20_000, "the same desktop");
+    assert_eq!(said(&server, &mut viewer, ("echo $$", "after")).await, shell, "the same desktop");
 
     let sandbox = sandbox(&server);
     let (_, of) = ask(&server, Method::GET, &format!("/sandboxes/{sandbox}")).await;
@@ -101,8 +97,7 @@ async fn a_killed_server_finds_the_same_desktop_on_both_databases() {
         let login_id = ready(&server, "codex").await;
         let (_, before) = ask(&server, Method::GET, &format!("/logins/{login_id}")).await;
         let mut viewer = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
-        viewer.types("echo somebody was here\n").await;
-        let seen = viewer.settled().await.unwrap();
+        let shell = said(&server, &mut viewer, ("echo $$", "before")).await;
         let sandbox = sandbox(&server);
         let mut server = blocking(move || {
             let mut server = server;
@@ -116,15 +111,7 @@ async fn a_killed_server_finds_the_same_desktop_on_both_databases() {
         assert_eq!(after["stages"], before["stages"], "no stage is lost");
         assert_eq!((&after["status"], &after["expires_at"]), (&json!("ready"), &before["expires_at"]));
         let mut viewer = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
-        // A Firefox that was just coming up may still be on its way behind the terminal.
-        let mut differs = usize::MAX;
-        for _ in 0..10 {
-            differs = changed(&seen, &viewer.settled().await.unwrap());
-            if differs < 20_000 {
-                break;
-            }
-        }
-        assert!(differs < 20_000, "the same desktop: {differs} pixels differ");
+        assert_eq!(said(&server, &mut viewer, ("echo $$", "after")).await, shell, "the same desktop");
         assert_eq!(server.sandboxes(), vec![sandbox.clone()]);
         assert!(server.log().contains("a login of an earlier server goes on"));
 

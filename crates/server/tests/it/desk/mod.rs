@@ -7,15 +7,24 @@ mod rfb;
 use crate::support::server::{NO_POOL, Server};
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use polydev_sandbox::{
+    Guest,
+    drivers::{self, DriverConfig},
+    proto::WatchRule,
+};
 use polydev_server::domain::login::{Event, EventBody, StageName, StageState};
 use polydev_standin::{Options, Standin};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use std::time::Duration;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{Error, client::IntoClientRequest, http::Request},
 };
+
+/// How long a desktop may take to come, to go, or to do something.
+const WITHIN: Duration = Duration::from_secs(60);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -96,6 +105,21 @@ async fn to_the_end(server: &Server, id: &str) -> Vec<Event> {
     assert_eq!(seqs, (1..=events.len() as i64).collect::<Vec<_>>(), "numbered from 1 without holes");
     assert_eq!(events.iter().filter(|event| event.body.is_last()).count(), 1);
     events
+}
+
+/// What a command that is typed at a screen says, by way of a file of this name in its sandbox.
+async fn said(server: &Server, viewer: &mut rfb::Viewer, (command, name): (&str, &str)) -> String {
+    let all = server.sandboxes();
+    assert_eq!(all.len(), 1, "{all:?}");
+    let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };
+    let guest = Guest::new(drivers::by_name("oci", &config).unwrap(), all[0].parse().unwrap());
+    let path = format!("/workspace/{name}");
+    let rule = WatchRule { rule: name.to_owned(), path: path.clone(), require: Vec::new(), quiet_ms: 50 };
+    let mut watch = guest.watch(vec![rule]).await.unwrap();
+    // It is there at once and whole.
+    viewer.types(&format!("{command} >{path}.new && mv {path}.new {path}\n")).await;
+    timeout(WITHIN, watch.next()).await.unwrap().unwrap();
+    String::from_utf8(guest.read_file(&path, 4096).await.unwrap()).unwrap()
 }
 
 /// A request for a login's screen, as a key's owner sends it.

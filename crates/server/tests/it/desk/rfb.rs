@@ -53,8 +53,8 @@ impl Viewer {
         }
     }
 
-    /// Asks for the whole screen and reads it: its pixels, each 4 bytes as the screen keeps them.
-    pub(super) async fn pixels(&mut self) -> Result<Vec<u8>, Closed> {
+    /// Asks for the whole screen, and does not read it.
+    pub(super) async fn asks_for_everything(&mut self) {
         let (width, height) = self.size;
         // Raw is the only encoding that need not be asked for.
         self.send(&[2, 0, 0, 1, 0, 0, 0, 0]).await;
@@ -62,6 +62,12 @@ impl Viewer {
         request.extend(width.to_be_bytes());
         request.extend(height.to_be_bytes());
         self.send(&request).await;
+    }
+
+    /// Asks for the whole screen and reads it: its pixels, each 4 bytes as the screen keeps them.
+    pub(super) async fn pixels(&mut self) -> Result<Vec<u8>, Closed> {
+        let (width, height) = self.size;
+        self.asks_for_everything().await;
         let (mut screen, mut seen) = (vec![0; usize::from(width) * usize::from(height) * 4], 0);
         while seen < screen.len() {
             match self.read(1).await?[0] {
@@ -85,18 +91,6 @@ impl Viewer {
             }
         }
         Ok(screen)
-    }
-
-    /// The whole screen, once it no longer changes but for a cursor or a clock.
-    pub(super) async fn settled(&mut self) -> Result<Vec<u8>, Closed> {
-        let mut before = self.pixels().await?;
-        loop {
-            let after = self.pixels().await?;
-            if changed(&before, &after) < 1000 {
-                return Ok(after);
-            }
-            before = after;
-        }
     }
 
     /// Reads on until it is closed, and with which code.

@@ -118,14 +118,14 @@ async fn an_ordinary_server_finds_nothing_until_somebody_opens_what_is_secret() 
 async fn a_sandbox_that_no_server_looks_after_is_told_until_its_server_is_back() {
     let (mut server, _standin) = connected(NO_POOL).await;
     // It needs nothing of the network meanwhile, and so outlives its server.
-    let body = json!({ "provider": "claude", "prompt": "use tool: tail -f /dev/null" });
+    let body = json!({ "provider": "claude", "prompt": "use tool: sleep 100" });
     let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
     let other_standin = standin().await;
     blocking(move || {
         let running = |server: &Server| text(&server.polydev(&["runs"]).stdout).contains("running");
         let name = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let waits = |id: &String| host::processes_of(id).iter().any(|pid| name(pid).trim() == "tail");
-        host::until(Duration::from_secs(30), || server.sandboxes().iter().any(waits));
+        let sleeps = |id: &String| host::processes_of(id).iter().any(|pid| name(pid).trim() == "sleep");
+        host::until(Duration::from_secs(30), || server.sandboxes().iter().any(sleeps));
         let [id] = server.sandboxes().try_into().expect("one sandbox");
         let other = Server::empty(&other_standin, NO_POOL, &[]);
         let told = || says(&other, "sandboxes", &format!("sandbox `{id}`"));

@@ -1,0 +1,268 @@
+//! Bytes between a browser's WebSocket and a screen. What they mean, those two know.
+//!
+//! ```text
+//!   browser                                    server                          screen
+//!     ◄────────────── binary messages ───────  a piece at a time ◄────────────
+//!     binary messages ───────────────────────► ──────────────────────────────►
+//!     ◄────────────── ping, every 15 s          nothing heard for 45 s: nobody is there
+//! ```
+//! Who does not take what is sent is not sent more, and the screen waits; the same the other way round. So a
+//! connection holds a piece of either way, whoever stands still.
+
+use super::sse::PING;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use polydev_sandbox::Stream;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+/// How many bytes of the screen are sent at a time.
+const PIECE: usize = 16 * 1024;
+/// The most bytes of a message from a browser: noVNC sends 10 KiB at a time, of a clipboard.
+const HEARD_MAX: usize = 64 * 1024;
+/// How many bytes of them are read at a time.
+const READ: usize = 4 * 1024;
+
+/// How long a browser may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// It is asked so often whether it is there.
+    pub(super) ping: Duration,
+    /// To say something, be it the answer to a ping.
+    pub(super) silence: Duration,
+    /// To take a piece.
+    pub(super) piece: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { ping: PING, silence: Duration::from_secs(45), piece: Duration::from_secs(60) }
+    }
+}
+
+/// Why a socket is closed, and in which words.
+pub(super) type Close = (u16, &'static str);
+
+/// Has a socket hold no more than a piece of either way.
+pub(super) fn small(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .max_message_size(HEARD_MAX)
+        .max_frame_size(HEARD_MAX)
+        .read_buffer_size(READ)
+        // What is sent leaves at once, and is not gathered.
+        .write_buffer_size(0)
+        .max_write_buffer_size(HEARD_MAX)
+}
+
+/// Carries bytes both ways until either side has ended. `None`: the browser is gone.
+pub(super) async fn carry(
+    sink: &mut SplitSink<WebSocket, Message>,
+    heard: &mut SplitStream<WebSocket>,
+    screen: &mut Stream,
+    patience: Patience,
+) -> Option<Close> {
+    let (mut from_screen, mut to_screen) = tokio::io::split(screen);
+    let last = Mutex::new(Instant::now());
+    tokio::select! {
+        close = show(sink, &mut from_screen, &last, patience) => close,
+        close = hear(heard, &mut to_screen, &last) => close,
+    }
+}
+
+/// Sends the screen, a piece at a time. `None`: nobody takes it.
+async fn show(
+    sink: &mut SplitSink<WebSocket, Message>,
+    screen: &mut ReadHalf<&mut Stream>,
+    last: &Mutex<Instant>,
+    patience: Patience,
+) -> Option<Close> {
+    let mut pings = interval(patience.ping);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut room = BytesMut::new();
+    loop {
+        // The same room, once what was in it is sent.
+        room.reserve(PIECE);
+        let message = tokio::select! {
+            read = screen.read_buf(&mut room) => match read {
+                Ok(0) | Err(_) => return Some((close_code::ERROR, "the sandbox is gone")),
+                Ok(_) => Message::Binary(room.split().freeze()),
+            },
+            _ = pings.tick() => {
+                if last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > patience.silence {
+                    return None;
+                }
+                Message::Ping(Bytes::new())
+            }
+        };
+        timeout(patience.piece, sink.send(message)).await.ok()?.ok()?;
+    }
+}
+
+/// Gives the screen what the browser sends, as fast as it takes it. `None`: it has left.
+async fn hear(
+    heard: &mut SplitStream<WebSocket>,
+    screen: &mut WriteHalf<&mut Stream>,
+    last: &Mutex<Instant>,
+) -> Option<Close> {
+    loop {
+        let message = heard.next().await;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        match message {
+            None => return None,
+            // The answer to a close is sent by the library, while what follows is read.
+            Some(Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(bytes))) => {
+                if screen.write_all(&bytes).await.is_err() {
+                    return Some((close_code::ERROR, "the sandbox is gone"));
+                }
+            }
+            Some(Ok(Message::Text(_))) => return Some((close_code::UNSUPPORTED, "only bytes are understood here")),
+            Some(Err(_)) => return Some((close_code::SIZE, "a message is at most 65536 bytes")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, routing::get};
+    use std::{
+        net::SocketAddr,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+    use tokio::{
+        io::DuplexStream,
+        net::{TcpListener, TcpSocket, TcpStream},
+        sync::mpsc,
+    };
+    use tokio_tungstenite::{WebSocketStream, client_async, tungstenite};
+
+    /// More than the buffers of the system hold for a connection, and far less than a test could push through.
+    const MUCH: usize = 64 * 1024 * 1024;
+
+    /// A place where screens are looked at: for each browser, the other end of its screen.
+    struct Place {
+        address: SocketAddr,
+        screens: mpsc::UnboundedReceiver<DuplexStream>,
+    }
+
+    impl Place {
+        async fn new(patience: Patience) -> Self {
+            let (tell, screens) = mpsc::unbounded_channel();
+            let look = async move |upgrade: WebSocketUpgrade| {
+                small(upgrade).on_upgrade(async move |socket| {
+                    let (screen, other) = tokio::io::duplex(PIECE);
+                    let mut screen: Stream = Box::new(screen);
+                    tell.send(other).unwrap();
+                    let (mut sink, mut heard) = socket.split();
+                    carry(&mut sink, &mut heard, &mut screen, patience).await;
+                })
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(axum::serve(listener, Router::new().route("/", get(look))).into_future());
+            Self { address, screens }
+        }
+
+        async fn look(&mut self) -> (WebSocketStream<TcpStream>, DuplexStream) {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(16 * 1024).unwrap();
+            let stream = socket.connect(self.address).await.unwrap();
+            let (browser, _) = client_async(format!("ws://{}/", self.address), stream).await.unwrap();
+            (browser, self.screens.recv().await.unwrap())
+        }
+    }
+
+    /// Counts what is pushed, and lets others say something to each other until it has come to a halt.
+    async fn until_it_halts(place: &mut Place, pushed: &AtomicUsize) {
+        let (mut browser, mut screen) = place.look().await;
+        loop {
+            let before = pushed.load(Ordering::Relaxed);
+            for _ in 0..200 {
+                browser.send(tungstenite::Message::Binary(Bytes::from_static(&[7; 64]))).await.unwrap();
+                let mut came = [0; 64];
+                screen.read_exact(&mut came).await.unwrap();
+                screen.write_all(&came).await.unwrap();
+                while !browser.next().await.unwrap().unwrap().is_binary() {}
+            }
+            let now = pushed.load(Ordering::Relaxed);
+            if now == before && now > 0 {
+                return;
+            }
+            assert!(now < MUCH, "{now} bytes were taken for one who takes nothing");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_screen_waits_for_a_browser_that_does_not_read_and_goes_on_with_it() {
+        let mut place = Place::new(Patience::default()).await;
+        let (mut browser, mut screen) = place.look().await;
+        let pushed = Arc::new(AtomicUsize::new(0));
+        let count = pushed.clone();
+        tokio::spawn(async move {
+            while screen.write_all(&[7; PIECE]).await.is_ok() {
+                count.fetch_add(PIECE, Ordering::Relaxed);
+            }
+        });
+        until_it_halts(&mut place, &pushed).await;
+        let (halted, mut read) = (pushed.load(Ordering::Relaxed), 0);
+        while read < 2 * halted {
+            let message = browser.next().await.unwrap().unwrap();
+            read += if message.is_binary() { message.len() } else { 0 };
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_browser_waits_for_a_screen_that_does_not_read_and_goes_on_with_it() {
+        let mut place = Place::new(Patience::default()).await;
+        let (mut browser, mut screen) = place.look().await;
+        let pushed = Arc::new(AtomicUsize::new(0));
+        let count = pushed.clone();
+        tokio::spawn(async move {
+            let piece = || tungstenite::Message::Binary(Bytes::from_static(&[7; PIECE]));
+            while browser.send(piece()).await.is_ok() {
+                count.fetch_add(PIECE, Ordering::Relaxed);
+            }
+        });
+        until_it_halts(&mut place, &pushed).await;
+        let mut all = vec![0; 2 * pushed.load(Ordering::Relaxed)];
+        screen.read_exact(&mut all).await.unwrap();
+        assert!(all.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_browser_that_died_is_let_go_and_one_that_lives_is_not() {
+        let (ping, silence) = (Duration::from_millis(20), Duration::from_millis(400));
+        let mut place = Place::new(Patience { ping, silence, ..Patience::default() }).await;
+        // Whose socket nobody reads: no ping is answered, and no close comes.
+        let (_dead, mut screen) = place.look().await;
+        let (mut living, mut other) = place.look().await;
+        // An answer to a ping is sent when the next message is read.
+        let lives = tokio::spawn(async move { while living.next().await.is_some_and(|message| message.is_ok()) {} });
+        assert_eq!(screen.read(&mut [0]).await.unwrap(), 0, "its screen is free again");
+        // For as long again.
+        assert!(timeout(silence, other.read(&mut [0])).await.is_err(), "the other's is not");
+        assert!(!lives.is_finished());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_browser_that_takes_nothing_is_let_go() {
+        let piece = Duration::from_millis(200);
+        let mut place = Place::new(Patience { piece, ..Patience::default() }).await;
+        let (_deaf, mut screen) = place.look().await;
+        while screen.write_all(&[7; PIECE]).await.is_ok() {}
+    }
+}
