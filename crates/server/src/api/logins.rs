@@ -18,7 +18,7 @@ use crate::{
         audit::{Action, Deed},
         failure::{Code, Failure},
         id,
-        login::{Event, Login, Stage, Status},
+        login::{Event, Login, Question, Stage, Status},
         people::{Principal, Scope},
         time,
     },
@@ -46,6 +46,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(show, cancel))
         .routes(routes!(events))
         .routes(routes!(extend))
+        .routes(routes!(confirm))
         .routes(routes!(ticket))
 }
 
@@ -73,6 +74,8 @@ pub struct LoginView {
     pub stages: Vec<Stage>,
     /// What to type in its terminal.
     pub command: Option<String>,
+    /// What its person is asked before it is kept, while it is `verifying`; null where nothing is.
+    pub question: Option<QuestionView>,
     /// When it was asked for.
     pub started_at: String,
     /// Its deadline.
@@ -87,6 +90,24 @@ pub struct LoginView {
     pub page_url: String,
     /// Its events.
     pub events_url: String,
+}
+
+/// Somebody has signed in with another account than the one that is connected. `POST /logins/{id}/confirm` agrees to
+/// that; to sign in anew in the same desktop, or to cancel, does not.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = LoginQuestion)]
+pub struct QuestionView {
+    /// The account that they have signed in with.
+    pub account: String,
+    /// The one that is connected.
+    pub before: String,
+}
+
+impl QuestionView {
+    fn of(question: Question) -> Option<Self> {
+        let Question { account, before, agreed, .. } = question;
+        (!agreed).then_some(Self { account, before })
+    }
 }
 
 impl LoginView {
@@ -106,6 +127,7 @@ impl LoginView {
             status: login.status,
             stages: login.stages,
             command: login.command,
+            question: login.question.and_then(QuestionView::of),
             started_at: time::rfc3339(login.started_at),
             expires_at: time::rfc3339(login.expires_at),
             completed_at: login.completed_at.map(time::rfc3339),
@@ -279,6 +301,50 @@ async fn extend(
     let logins = app.runs.logins();
     let extended = async move { Ok::<_, ApiError>(logins.extend(&id).await?) };
     let login = app.audit.record(deed, extended, |_| None).await?;
+    Ok(Json(LoginView::of(login, &app.public_url)))
+}
+
+/// What is agreed to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// `account` of the question.
+    #[schema(examples("ada@example.com"))]
+    account: String,
+}
+
+/// Agree that the account that one has signed in with takes the place of the one that is connected.
+///
+/// The login then goes on to `connected`. It may be said twice.
+#[utoipa::path(
+    post, path = "/logins/{id}/confirm", tag = "logins", params(("id" = String, Path, description = "The login's id")),
+    request_body = Confirm,
+    responses(
+        (status = 200, description = "The login", body = LoginView),
+        (status = 401, description = "No valid key", body = ErrorBody),
+        (status = 403, description = "The key lacks `logins`", body = ErrorBody),
+        (status = 404, description = "No such login, or another person's", body = ErrorBody),
+        (status = 409, description = "Nothing is asked about this account", body = ErrorBody),
+        (status = 410, description = "It is over", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 422, description = "Bad JSON, type, value or unknown field", body = ErrorBody),
+    )
+)]
+async fn confirm(
+    State(app): State<App>,
+    caller: Caller,
+    auth: Auth,
+    Path(id): Path<String>,
+    body: ApiResult<Body<Confirm>>,
+) -> ApiResult<Json<LoginView>> {
+    let who = auth.require(Scope::Logins)?;
+    // Before anything is said of what was sent: whose it is.
+    let id = own(&app, &who, &id).await?.id;
+    let Body(body) = body?;
+    let deed = Deed::new(caller.actor(&who), Action::LoginConfirm).to(&id);
+    let logins = app.runs.logins();
+    let confirmed = async move { Ok::<_, ApiError>(logins.confirm(&id, body.account).await?) };
+    let login = app.audit.record(deed, confirmed, |_| None).await?;
     Ok(Json(LoginView::of(login, &app.public_url)))
 }
 

@@ -73,8 +73,9 @@ pub(super) async fn login(app: &App, who: &Principal, id: &str) -> ApiResult<Log
 
 /// A login as everybody may see it who may see that it is there.
 pub(super) fn login_seen(mut login: Login, public_url: &Url) -> LoginView {
-    // What a stage waits for, and what went wrong, may be told in words of the sandbox.
+    // Accounts are their person's own; what a stage waits for, and what went wrong, may be told in words of the sandbox.
     login.stages.iter_mut().for_each(|stage| stage.waiting_for = None);
+    login.question = None;
     login.error = login.error.map(|error| Failure::new(error.code, "what was said is for its owner to read"));
     LoginView::of(login, public_url)
 }

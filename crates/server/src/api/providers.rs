@@ -119,12 +119,14 @@ pub fn unknown(name: &str) -> ApiError {
 async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<ProviderView>>> {
     let who = auth.any();
     let connections = connections::list(&app.store, &who.user_id).await.map_err(ApiError::internal)?;
+    let logins = app.runs.logins();
     let view = |provider: &&dyn Provider| {
         let about = provider.about();
+        let signs_in = logins.are_open(about.name);
         ProviderView {
             provider: about.name.into(),
             label: about.label.into(),
-            methods: about.methods.to_vec(),
+            methods: about.methods.iter().copied().filter(|method| *method != Method::Login || signs_in).collect(),
             connected: connections.iter().any(|connection| connection.provider == about.name),
             policy: Policy { text: about.policy_text.into(), url: about.policy_url.into() },
             revoke: Revoke { api_key: about.keys_url.into(), login: about.logins_url.into() },

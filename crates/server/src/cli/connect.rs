@@ -128,7 +128,7 @@ pub async fn connections(client: &Client, format: Format) -> Result<(), CliError
     output::table(
         &["PROVIDER", "STATUS", "METHOD", "ACCOUNT", "PLAN", "CONNECTED", "UNTIL", "ERROR"],
         rows.collect(),
-        "Nothing is connected. Try: polydev connect claude --api-key-stdin",
+        "Nothing is connected. Try: polydev connect claude",
     );
     Ok(())
 }

@@ -60,7 +60,7 @@ fn print(StatusView { url, health, me, connections, server }: &StatusView) {
         rows.push((heading, format!("{}: {}", connection.provider, output::word(&connection.status))));
     }
     if connections.as_ref().is_some_and(Vec::is_empty) {
-        rows.push(("connections", "none: `polydev connect claude --api-key-stdin`".to_owned()));
+        rows.push(("connections", "none: `polydev connect claude`".to_owned()));
     }
     rows.push(("runs", under_way(&server.runs)));
     rows.push(("sandboxes", server.sandboxes.to_string()));

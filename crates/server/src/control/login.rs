@@ -4,13 +4,14 @@
 //!   make sandbox ─► way out ─► desktop ─┐
 //!                                       ├─► its stages, stored as they come ─► ready: somebody is at it
 //!   adopt one that runs ─► way out ─────┘                │
+//!                                they have signed in ────┤ capture.rs
 //!                                deadline ───────────────┤
 //!                                cancelled, server stops ┼─► store the end ─► destroy
 //!                                the desktop fails ──────┘
 //! ```
 
 use super::{
-    Inner, chain, fault,
+    Inner, capture, chain, fault,
     network::{self, Seen},
     prepare,
     run::{self, Begin, Said},
@@ -37,6 +38,7 @@ use polydev_sandbox::{
 use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -49,7 +51,7 @@ const STORED_AT_MOST: usize = 9;
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Works on a login to its end, and removes what it needed.
-pub(super) async fn login(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sandbox, stop: &CancellationToken) {
+pub(super) async fn login(inner: &Arc<Inner>, id: &str, begin: Begin, mut sandbox: Sandbox, stop: &CancellationToken) {
     let login = match inner.store.login(id).await {
         // The pass that found it may have looked at its row just before it ended.
         Ok(Some(login)) if login.status.is_over() => return,
@@ -80,8 +82,10 @@ pub(super) async fn login(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sa
         }),
     };
     let end = match end {
-        Some(failure) => Change::Fail(named(inner, &sandbox, failure).await),
-        None if inner.desktops().get(id).is_some_and(|live| live.interrupted) => Change::Fail(interrupted()),
+        Some(failure) => Change::Fail(left_behind(inner, id, named(inner, &sandbox, failure).await).await),
+        None if inner.desktops().get(id).is_some_and(|live| live.interrupted) => {
+            Change::Fail(left_behind(inner, id, interrupted()).await)
+        }
         None => Change::Cancel,
     };
     // One that is over by its deadline takes no other end.
@@ -97,6 +101,19 @@ pub(super) async fn login(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sa
 pub(super) fn interrupted() -> Failure {
     let words = "the server or its host was stopped while you were signing in, and the desktop is gone";
     Failure::new(Code::Interrupted, words).hint("Open another one: nothing was kept of this one.")
+}
+
+/// The same failure, with what to do where somebody had signed in: the provider knows of that.
+pub(super) async fn left_behind(inner: &Inner, id: &str, failure: Failure) -> Failure {
+    let Ok(Some(login)) = inner.store.login(id).await else { return failure };
+    match providers::by_name(&login.provider).filter(|_| login.status == Status::Verifying) {
+        Some(provider) => failure.hint(format!(
+            "Open another one and sign in again: nothing was kept of this one. What you had signed in with may still \
+             be listed at {}, where you can end it.",
+            provider.about().logins_url
+        )),
+        None => failure,
+    }
 }
 
 /// Stores the end of a login, also of a database that is away for a moment.
@@ -147,7 +164,7 @@ async fn look_at_deadline(inner: &Inner, id: &str) -> Result<Option<Duration>, S
         }
         if !warned {
             inner.change_login(id, &Change::Warn).await?;
-        } else if login.status == Status::Verifying {
+        } else if login.status == Status::Verifying && !login.waits_for_an_answer() {
             // What was found is looked at to the end; whatever comes of it wakes.
             return Ok(Some(AGAIN));
         } else {
@@ -158,7 +175,7 @@ async fn look_at_deadline(inner: &Inner, id: &str) -> Result<Option<Duration>, S
 
 /// Brings the desktop up, and keeps watch over it for as long as it lasts.
 async fn at_desktop(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     login: &Login,
     begin: Begin,
     sandbox: &mut Sandbox,
@@ -194,6 +211,7 @@ async fn at_desktop(
     }
     tokio::select! {
         failure = follow(inner, login, provider, &guest) => Err(failure),
+        failure = capture::watch(inner, login, provider, &guest, &hello) => Err(failure),
         never = network::keep_forever(inner, guest.id(), &seen) => match never {},
     }
 }
@@ -272,12 +290,12 @@ fn reached(stage: &Stage) -> Vec<Change> {
 }
 
 /// The agent no longer answers as it must: the sandbox has ended, or is out of order.
-fn gone(error: GuestError) -> Failure {
+pub(super) fn gone(error: GuestError) -> Failure {
     tracing::warn!(%error, "a desktop was lost");
     lost(&error.to_string())
 }
 
-fn lost(why: &str) -> Failure {
+pub(super) fn lost(why: &str) -> Failure {
     Failure::new(Code::ToolCrashed, format!("the desktop was lost: {why}"))
         .hint("Open another one: nothing was kept of this one.")
 }

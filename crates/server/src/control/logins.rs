@@ -86,8 +86,24 @@ impl Logins {
         match self.0.change_login(id, &Change::Extend).await.map_err(fault)? {
             Changed::Done(login) => Ok(*login),
             Changed::Denied(why @ Denied::Longest) => Err(Failure::new(Code::Conflict, why.to_string()).hint(hint)),
-            Changed::Denied(why @ (Denied::State(_) | Denied::Over | Denied::NotOver)) => {
+            Changed::Denied(why @ (Denied::State(_) | Denied::Over | Denied::NotOver | Denied::NotAsked)) => {
                 Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`."))
+            }
+            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
+        }
+    }
+
+    /// Agrees that this account, which somebody has signed in with, takes the place of the one that is connected.
+    pub async fn confirm(&self, id: &str, account: String) -> Result<Login, Failure> {
+        match self.0.change_login(id, &Change::Agree { account }).await.map_err(fault)? {
+            Changed::Done(login) => Ok(*login),
+            Changed::Denied(Denied::State(status)) if status.is_over() => {
+                Err(Failure::new(Code::Gone, format!("the login is over: it is {}", status.as_str()))
+                    .hint("Open another one: `POST /api/v1/logins`."))
+            }
+            Changed::Denied(Denied::State(_) | Denied::Over | Denied::NotOver | Denied::Longest | Denied::NotAsked) => {
+                Err(Failure::new(Code::Conflict, "the login does not ask about this account")
+                    .hint("`question` of `GET /api/v1/logins/{id}` says what is asked, if anything is."))
             }
             Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
         }
@@ -105,6 +121,11 @@ impl Logins {
         let sandbox = login.sandbox_id.as_deref().and_then(|id| id.parse::<SandboxId>().ok());
         let Some(sandbox) = sandbox.filter(|_| login.status.has_desktop()) else { return Ok(None) };
         Guest::new(self.0.driver.clone(), sandbox).vnc().await.map(Some)
+    }
+
+    /// Whether people may sign in to this provider here.
+    pub fn are_open(&self, provider: &str) -> bool {
+        self.0.config.login_enabled(provider)
     }
 
     /// Wakes those who follow a login.
@@ -131,7 +152,7 @@ impl Logins {
                 let end = match why {
                     End::Cancelled => Change::Cancel,
                     End::Expired => Change::Expire,
-                    End::Lost => Change::Fail(login::interrupted()),
+                    End::Lost => Change::Fail(login::left_behind(inner, &login, login::interrupted()).await),
                 };
                 tracing::info!(login, ?why, "nothing works on this login any more");
                 inner.change_login(&login, &end).await?;

@@ -10,6 +10,7 @@
 //! the gap. The reconciler takes no input, runs on a poke and on a timer, and
 //! may run at any time: start-up after a crash is no second path.
 
+mod capture;
 mod cause;
 mod console;
 mod converse;
@@ -417,12 +418,18 @@ fn usable(connection: Option<Connection>, provider: &dyn Provider) -> Result<(),
 pub fn no_connection(error: ConnectionError, provider: &dyn Provider) -> Failure {
     let (name, label) = (provider.about().name, provider.about().label);
     match error {
-        ConnectionError::NotConnected(_) => Failure::new(Code::NotConnected, format!("{label} is not connected"))
-            .hint(format!("Connect it with `polydev connect {name} --api-key-stdin`.")),
+        ConnectionError::NotConnected(_) => {
+            Failure::new(Code::NotConnected, format!("{label} is not connected")).hint(format!(
+                "Sign in or bring an API key on the page that `polydev connect {name}` opens, or connect with \
+                 `polydev connect {name} --api-key-stdin`."
+            ))
+        }
         ConnectionError::NeedsReconnect { error, .. } => {
             let why = error.map(|error| format!(": {}", error.message)).unwrap_or_default();
-            Failure::new(Code::NeedsReconnect, format!("{label} no longer accepts the connection{why}"))
-                .hint(format!("Connect it again with `polydev connect {name} --api-key-stdin`."))
+            Failure::new(Code::NeedsReconnect, format!("{label} no longer accepts the connection{why}")).hint(format!(
+                "Sign in again or bring an API key on the page that `polydev connect {name}` opens, or connect \
+                     with `polydev connect {name} --api-key-stdin`."
+            ))
         }
         error @ (ConnectionError::Unreadable(_) | ConnectionError::Vault(_) | ConnectionError::Store(_)) => {
             fault(error)

@@ -44,8 +44,6 @@ const SETTLED_AT_MOST: usize = 9;
 const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 /// How often a login is looked at, at most.
 const OFTEN: Duration = Duration::from_secs(1);
-/// How long the provider may take in all to say whose login it is.
-const PROVEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The logins of people whose runs wait, and who uses them.
 pub(super) async fn of_waiting(inner: &Inner, open: &[OpenRun]) -> Result<Logins, StoreError> {
@@ -210,16 +208,12 @@ async fn refreshed(
         Kind::Exclusive => Kind::Exclusive,
     };
     let credential = Credential::Login(login);
-    let proof = (|| verify::verify(&inner.ways.client, provider, &credential))
-        .retry(ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(5))
-        .when(|failure| failure.code != Code::NeedsReconnect);
-    let proof = tokio::time::timeout(PROVEN_WITHIN, proof.into_future()).await;
-    let account = match proof {
-        Ok(Ok(proof)) => proof.account,
-        Ok(Err(failure)) if failure.code == Code::NeedsReconnect => {
+    let account = match verify::prove(&inner.ways.client, provider, &credential).await {
+        Ok(proof) => proof.account,
+        Err(failure) if failure.code == Code::NeedsReconnect => {
             return refuse(inner, run, connection, "the provider does not take its access token", when).await;
         }
-        Ok(Err(_)) | Err(_) => {
+        Err(_) => {
             return refuse(inner, run, connection, "the provider did not say whose it is", when).await;
         }
     };
@@ -275,14 +269,16 @@ fn deed(run: &Run, connection: &Connection) -> Deed {
 }
 
 /// Why a login's files were not read.
-enum Unread {
+#[derive(Debug)]
+pub(super) enum Unread {
     /// The sandbox does not tell.
     Gone(GuestError),
     /// What is there is no file, or no such small one.
     Refused(String),
 }
 
-async fn read(provider: &dyn Provider, guest: &Guest) -> Result<Files, Unread> {
+/// The files that the tool keeps its login in, bounded.
+pub(super) async fn read(provider: &dyn Provider, guest: &Guest) -> Result<Files, Unread> {
     let mut files = Files::new();
     for file in provider.sign_in().files() {
         match guest.read_file(&format!("{HOME}/{}", file.path), FILE_MAX as u64).await {

@@ -5,14 +5,34 @@ use crate::{
     domain::failure::{Code, Failure},
     providers::{Credential, Proof, Provider},
 };
+use backon::{ExponentialBuilder, Retryable};
 use futures_util::StreamExt;
 use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// How long a provider may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long it may take in all when it is asked again.
+const PROVEN_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is asked again, about six seconds long.
+const PROVEN_AT_MOST: usize = 5;
 /// How much of its answer is read.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
+
+/// The same as [`verify`], asked again for a while where the provider neither takes nor refuses it.
+pub async fn prove(
+    client: &reqwest::Client,
+    provider: &dyn Provider,
+    credential: &Credential,
+) -> Result<Proof, Failure> {
+    let proof = (|| verify(client, provider, credential))
+        .retry(ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(PROVEN_AT_MOST))
+        .when(|failure| failure.code != Code::NeedsReconnect);
+    tokio::time::timeout(PROVEN_WITHIN, proof.into_future()).await.unwrap_or_else(|_elapsed| {
+        let words = format!("{} did not answer within {} s", provider.about().label, PROVEN_WITHIN.as_secs());
+        Err(Failure::new(Code::ProviderUnavailable, words).hint("Try again."))
+    })
+}
 
 /// What the provider says to a credential that it takes, or why it refuses it.
 pub async fn verify(

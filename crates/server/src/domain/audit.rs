@@ -41,6 +41,8 @@ pub enum Action {
     ConnectionPut,
     /// A provider was connected by the tool's own files.
     ConnectionImport,
+    /// A provider was connected by what a login has left.
+    ConnectionLogin,
     /// A provider was asked whether a connection is still good.
     ConnectionVerify,
     /// A connection was forgotten.
@@ -55,6 +57,8 @@ pub enum Action {
     LoginOpen,
     /// A login was given more time.
     LoginExtend,
+    /// Somebody agreed that a login takes the place of another account's.
+    LoginConfirm,
     /// A login was cancelled.
     LoginCancel,
     /// A ticket for a login's screen was made.
@@ -89,6 +93,7 @@ impl Action {
             Self::UserUpdate => "user.update",
             Self::ConnectionPut => "connection.put",
             Self::ConnectionImport => "connection.import",
+            Self::ConnectionLogin => "connection.login",
             Self::ConnectionVerify => "connection.verify",
             Self::ConnectionDelete => "connection.delete",
             Self::ConnectionNeedsReconnect => "connection.needs_reconnect",
@@ -96,6 +101,7 @@ impl Action {
             Self::VaultRotate => "vault.rotate",
             Self::LoginOpen => "login.create",
             Self::LoginExtend => "login.extend",
+            Self::LoginConfirm => "login.confirm",
             Self::LoginCancel => "login.cancel",
             Self::LoginTicket => "login.ticket",
             Self::LoginDesktop => "login.desktop",

@@ -9,7 +9,9 @@
 use super::{
     audit::Coded,
     failure::{Code, Failure},
-    lease, time,
+    lease,
+    login::Change,
+    time,
 };
 use crate::{
     providers::{self, Credential, Method, login::Account},
@@ -229,6 +231,46 @@ pub async fn put(
     })
     .await?;
     connection(row)
+}
+
+/// What a login that was to be kept has led to.
+#[derive(Debug)]
+pub enum Captured {
+    /// Its connection is made or renewed, and the login is over.
+    Kept(Box<super::login::Login>),
+    /// Another account is connected, and nobody has agreed that it gives way.
+    Other(Box<Connection>),
+    /// The login is over already.
+    Over,
+}
+
+/// Connects a provider by what somebody's login has left, and the login with it, both or neither. `account` is who the
+/// provider says it is; that it may take the place of another one, was `agreed` to or not.
+///
+/// # Errors
+/// The vault or the database.
+pub async fn capture(
+    store: &Store,
+    vault: &Vault,
+    (login, user_id, provider): (&str, &str, &str),
+    credential: &Credential,
+    account: &Account,
+    agreed: bool,
+) -> Result<Captured, ConnectionError> {
+    let now = time::now_ms();
+    let payload = sealable(credential);
+    let described = described(Method::Login, credential, Some(account), now);
+    let seal = |under: Option<&str>, id: &str| {
+        let row = RowBinding { table: rows::TABLE, id, user: user_id, provider };
+        Ok::<_, ConnectionError>(vault.seal(super::vault::sealing(vault, under)?, &row, &payload)?)
+    };
+    let proven = |row| Ok(Change::Proven(View::from(connection(row)?)));
+    let of = (login, user_id, provider);
+    Ok(match rows::capture(store, of, &described, agreed, now, seal, proven).await? {
+        rows::Captured::Kept(login) => Captured::Kept(login),
+        rows::Captured::Other(row) => Captured::Other(Box::new(connection(*row)?)),
+        rows::Captured::Denied(_) => Captured::Over,
+    })
 }
 
 fn sealable(credential: &Credential) -> Zeroizing<Vec<u8>> {

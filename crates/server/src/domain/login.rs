@@ -6,20 +6,24 @@
 //!     │  ◄───────────────┤                    │  ◄──────────────┤
 //!     │      put back    │                    │    not proven   │
 //!     ├──── fail ────────┼────────────────────┼─────────────────┼────────────────► failed
-//!     ├──── expire ──────┼────────────────────┘                 │      (deadline)► expired
+//!     ├──── expire ──────┼────────────────────┴────── asked ────┤      (deadline)► expired
 //!     └──── cancel ──────┴──────────────────────────────────────┴────────────────► cancelled
 //!
 //!   stages    allocating ─► starting ─► desktop ─► ready     one after the other, the first while it is requested
 //!   deadline  `login.ttl_s` after it was asked for; extended by 300 s at a time, to 3600 s at most
 //! ```
-//! What was found is looked at to the end: a login does not expire while it is verified. It is put back when its
-//! server was stopped before its sandbox was made. The wish to cancel is a column of the row, as a run's is.
+//! What was found is looked at to the end: a login does not expire while it is verified, unless it waits for an
+//! answer: another account than the one that is connected is asked about. Who signs in anew takes the question back.
+//! It is put back when its server was stopped before its sandbox was made. The wish to cancel is a column of the row,
+//! as a run's is.
 
 mod event;
+mod question;
 mod stage;
 
 pub use event::{Event, EventBody};
-pub use stage::{Stage, StageName, StageState, words};
+pub use question::Question;
+pub use stage::{Stage, StageName, StageState, answer, words};
 
 use super::{connections, failure::Failure, time};
 use serde::{Deserialize, Serialize};
@@ -114,10 +118,11 @@ impl Status {
             (Self::Preparing, Change::PutBack) => Some(Self::Requested),
             (Self::Preparing, Change::Reach { .. }) => Some(Self::Preparing),
             (Self::Preparing, Change::Ready { .. }) => Some(Self::Ready),
-            (Self::Ready, Change::Found) => Some(Self::Verifying),
+            (Self::Ready | Self::Verifying, Change::Found) => Some(Self::Verifying),
+            (Self::Verifying, Change::Checked { .. } | Change::Ask(_) | Change::Agree { .. }) => Some(Self::Verifying),
             (Self::Verifying, Change::NotProven(_)) => Some(Self::Ready),
             (Self::Verifying, Change::Proven(_)) => Some(Self::Connected),
-            (Self::Requested | Self::Preparing | Self::Ready, Change::Expire) => Some(Self::Expired),
+            (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Expire) => Some(Self::Expired),
             (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Warn | Change::Extend) => {
                 Some(self)
             }
@@ -128,9 +133,10 @@ impl Status {
             (Self::Requested | Self::Ready | Self::Verifying, Change::PutBack | Change::Reach { .. })
             | (Self::Requested | Self::Ready | Self::Verifying, Change::Ready { .. })
             | (Self::Preparing | Self::Ready | Self::Verifying, Change::Take { .. })
-            | (Self::Requested | Self::Preparing | Self::Verifying, Change::Found)
+            | (Self::Requested | Self::Preparing, Change::Found)
             | (Self::Requested | Self::Preparing | Self::Ready, Change::NotProven(_) | Change::Proven(_))
-            | (Self::Verifying, Change::Expire)
+            | (Self::Requested | Self::Preparing | Self::Ready, Change::Checked { .. })
+            | (Self::Requested | Self::Preparing | Self::Ready, Change::Ask(_) | Change::Agree { .. })
             | (Self::Connected | Self::Failed | Self::Expired | Self::Cancelled, _) => None,
         }
     }
@@ -160,8 +166,24 @@ pub enum Change {
     },
     /// Its server was stopped before its sandbox was made.
     PutBack,
-    /// The tool has left what looks like a login.
+    /// The tool has left what looks like a login: it is looked at, whatever was asked about the one before.
     Found,
+    /// The tool was asked whether somebody is signed in.
+    Checked {
+        /// The command.
+        command: String,
+        /// Its exit status, if it exited.
+        exit_code: Option<i32>,
+        /// What it said, in the guest's words.
+        said: String,
+    },
+    /// It is of another account than the one that is connected.
+    Ask(Question),
+    /// Its person agrees to that.
+    Agree {
+        /// To which account.
+        account: String,
+    },
     /// It was none, and why.
     NotProven(Failure),
     /// It was one, and is kept: the connection.
@@ -195,6 +217,8 @@ pub struct Login {
     pub command: Option<String>,
     /// Why it failed.
     pub error: Option<Failure>,
+    /// What its person is asked.
+    pub question: Option<Question>,
     /// Its sandbox, once it has one.
     pub sandbox_id: Option<String>,
     /// When somebody asked to cancel it.
@@ -226,6 +250,9 @@ pub enum Denied {
     /// It lasts as long as any may.
     #[error("the login lasts {} s already, which is the longest", LONGEST_MS / 1000)]
     Longest,
+    /// Its person is asked nothing, or about another account.
+    #[error("nobody is asked about this account")]
+    NotAsked,
 }
 
 impl Login {
@@ -241,6 +268,7 @@ impl Login {
                 .into(),
             command: Some(command.to_owned()),
             error: None,
+            question: None,
             sandbox_id: None,
             cancel_requested_at: None,
             started_at: now,
@@ -276,9 +304,37 @@ impl Login {
                 login.stages.iter_mut().for_each(|stage| *stage = Stage::pending(stage.name));
                 login.enter(StageName::Allocating, None, now, &mut told);
             }
-            Change::Found => told.push(EventBody::Verifying),
-            Change::NotProven(error) => told.push(EventBody::NotProven { error: error.clone() }),
-            Change::Proven(connection) => told.push(EventBody::Connected { connection: connection.clone() }),
+            Change::Found => {
+                // What its person has agreed to stays agreed, also for a server that looks anew.
+                if self.status == Status::Ready || self.waits_for_an_answer() {
+                    login.question = None;
+                    told.push(EventBody::Verifying);
+                }
+            }
+            Change::Checked { command, exit_code, said } => {
+                told.push(EventBody::Checked { command: command.clone(), exit_code: *exit_code, said: answer(said) })
+            }
+            Change::Ask(question) => {
+                login.question = Some(question.clone());
+                let Question { account, before, .. } = question.clone();
+                told.push(EventBody::OtherAccount { account, before });
+            }
+            Change::Agree { account } => {
+                let asked = login.question.as_mut().filter(|question| question.account == *account);
+                let question = asked.ok_or(Denied::NotAsked)?;
+                if !question.agreed {
+                    question.agreed = true;
+                    told.push(EventBody::Confirmed { account: account.clone() });
+                }
+            }
+            Change::NotProven(error) => {
+                login.question = None;
+                told.push(EventBody::NotProven { error: error.clone() });
+            }
+            Change::Proven(connection) => {
+                login.question = None;
+                told.push(EventBody::Connected { connection: connection.clone() });
+            }
             Change::Warn => {
                 if login.warned_at.is_none() && login.expires_at - now <= WARNING_MS {
                     login.warned_at = Some(now);
@@ -303,6 +359,9 @@ impl Login {
                 told.push(EventBody::Failed { error: error.clone() });
             }
             Change::Expire => {
+                if self.status == Status::Verifying && !self.waits_for_an_answer() {
+                    return Err(Denied::State(self.status));
+                }
                 if now < login.expires_at {
                     return Err(Denied::NotOver);
                 }
@@ -316,9 +375,15 @@ impl Login {
         }
         if login.status.is_over() {
             login.completed_at = Some(now);
+            login.question = None;
         }
         login.last_seq += told.len() as i64;
         Ok((login, told))
+    }
+
+    /// Whether it goes on only when its person answers, or signs in anew.
+    pub fn waits_for_an_answer(&self) -> bool {
+        self.question.as_ref().is_some_and(|question| !question.agreed)
     }
 
     /// The stage that is under way.

@@ -38,7 +38,7 @@ static ABOUT: About = About {
     name: "claude",
     earlier_names: &["claude_code"],
     label: "Claude Code",
-    methods: &[Method::ApiKey, Method::SetupToken, Method::Import],
+    methods: &[Method::Login, Method::ApiKey, Method::SetupToken, Method::Import],
     // What the tool takes by itself with an API key. Named, so that a newer tool does not change it.
     default_model: "claude-opus-5-5",
     policy_text: "Anthropic asks products to use an API key; a Free, Pro or Max login is for its own person \

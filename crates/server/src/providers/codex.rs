@@ -41,7 +41,7 @@ static ABOUT: About = About {
     name: "codex",
     earlier_names: &[],
     label: "Codex",
-    methods: &[Method::ApiKey, Method::Import],
+    methods: &[Method::Login, Method::ApiKey, Method::Import],
     // What the tool takes by itself. Named, so that a newer tool does not change it.
     default_model: "gpt-6.1-sol",
     policy_text: "OpenAI recommends an API key for programs; a ChatGPT login is for its own person, on a \

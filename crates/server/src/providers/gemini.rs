@@ -34,7 +34,8 @@ static ABOUT: About = About {
     name: "gemini",
     earlier_names: &[],
     label: "Gemini CLI",
-    methods: &[Method::ApiKey, Method::Import],
+    // Google no longer serves most people's own accounts in this tool.
+    methods: &[Method::ApiKey, Method::Login, Method::Import],
     // The tool's own stable default. Without a model it would ask another one which to take.
     default_model: "gemini-2.5-pro",
     policy_text: "Google serves Gemini CLI by API key, Vertex AI and Code Assist Standard or Enterprise; \

@@ -32,6 +32,14 @@ pub trait SignIn: Send + Sync {
     /// What somebody types in a terminal to sign in.
     fn command(&self) -> &'static str;
 
+    /// What they type where the tool has signed them in already, and that is no good.
+    fn command_again(&self) -> &'static str {
+        self.command()
+    }
+
+    /// When somebody has signed in by that, as far as the tool can tell.
+    fn finished(&self) -> Finished;
+
     /// Takes a login out of the tool's files.
     fn read(&self, files: &Files) -> Result<Login, NotALogin>;
 
@@ -60,6 +68,19 @@ pub struct LoginFile {
     pub path: &'static str,
     /// Whether there is no login without it.
     pub required: bool,
+}
+
+/// What a tool leaves and says when somebody has signed in. That a file is there is not enough: a tool may fail after
+/// it has written it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Where there is something in the first of [`SignIn::files`], read as JSON, once it is finished: JSON pointers
+    /// (RFC 6901).
+    pub has: &'static [&'static str],
+    /// For how long the file must then not have changed, milliseconds.
+    pub quiet_ms: u64,
+    /// The command that tells whether somebody is signed in, by its exit status, where the tool has one.
+    pub status: Option<&'static [&'static str]>,
 }
 
 /// A login. What is in it is secret; what is said of it comes from its files and proves nothing.

@@ -1,10 +1,18 @@
 //! Connections: sealed credentials and what is known of them.
 
-use super::{Store, StoreError, vault};
-use sqlx::FromRow;
+use super::{
+    Store, StoreError,
+    logins::{self, Changed},
+    vault,
+};
+use crate::domain::login::{Change, Login};
+use sqlx::{Any, FromRow, Transaction};
 
 /// The table, as the vault binds secrets to it.
 pub const TABLE: &str = "encrypted_credentials";
+
+/// A person's credential for a provider.
+const OF_PERSON: &str = "SELECT * FROM encrypted_credentials WHERE user_id = $1 AND provider = $2";
 
 /// A row of `encrypted_credentials`.
 #[derive(Debug, Clone, FromRow)]
@@ -52,6 +60,68 @@ pub async fn put<E: From<StoreError>>(
 ) -> Result<CredentialRow, E> {
     let mut transaction = store.begin().await?;
     let under = vault::sealing(&mut transaction).await?;
+    let row = put_in(&mut transaction, (user_id, provider), described, now, |id| seal(under.as_deref(), id)).await?;
+    transaction.commit().await.map_err(StoreError::from)?;
+    Ok(row)
+}
+
+/// What became of a login that was to be kept.
+#[derive(Debug)]
+pub enum Captured {
+    /// It is kept, and its login is over.
+    Kept(Box<Login>),
+    /// It would take the place of another account's, which nobody has agreed to.
+    Other(Box<CredentialRow>),
+    /// Its login cannot be connected any more.
+    Denied(Changed),
+}
+
+/// Stores what a login has left, like [`put`], and connects the login by it, both or neither: `proven` says what happens
+/// to the login. Another account than the one that is there is replaced only where that was `agreed` to.
+///
+/// # Errors
+/// The database does not answer, or `seal` or `proven` refuses.
+pub async fn capture<E: From<StoreError>>(
+    store: &Store,
+    (login, user_id, provider): (&str, &str, &str),
+    described: &Described<'_>,
+    agreed: bool,
+    now: i64,
+    seal: impl FnOnce(Option<&str>, &str) -> Result<Vec<u8>, E>,
+    proven: impl FnOnce(CredentialRow) -> Result<Change, E>,
+) -> Result<Captured, E> {
+    let mut transaction = store.begin().await?;
+    // Whoever seals waits here: what is there stays so until this is over.
+    let under = vault::sealing(&mut transaction).await?;
+    let before: Option<CredentialRow> = sqlx::query_as(OF_PERSON)
+        .bind(user_id)
+        .bind(provider)
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(StoreError::from)?;
+    let is_other = |before: &CredentialRow| {
+        before.account_id.as_deref().is_some_and(|account| Some(account) != described.account_id)
+    };
+    if let Some(other) = before.filter(|before| !agreed && is_other(before)) {
+        return Ok(Captured::Other(Box::new(other)));
+    }
+    let row = put_in(&mut transaction, (user_id, provider), described, now, |id| seal(under.as_deref(), id)).await?;
+    match logins::change_in(&mut transaction, login, &proven(row)?, now).await? {
+        Changed::Done(login) => {
+            transaction.commit().await.map_err(StoreError::from)?;
+            Ok(Captured::Kept(login))
+        }
+        denied @ (Changed::Denied(_) | Changed::None) => Ok(Captured::Denied(denied)),
+    }
+}
+
+async fn put_in<E: From<StoreError>>(
+    transaction: &mut Transaction<'static, Any>,
+    (user_id, provider): (&str, &str),
+    described: &Described<'_>,
+    now: i64,
+    seal: impl FnOnce(&str) -> Result<Vec<u8>, E>,
+) -> Result<CredentialRow, E> {
     // The row first: whoever stores the same credential at the same time waits here.
     sqlx::query(
         "INSERT INTO encrypted_credentials
@@ -65,16 +135,16 @@ pub async fn put<E: From<StoreError>>(
     .bind(Vec::<u8>::new())
     .bind(described.method)
     .bind(now)
-    .execute(&mut *transaction)
+    .execute(&mut **transaction)
     .await
     .map_err(StoreError::from)?;
     let id: String = sqlx::query_scalar("SELECT id FROM encrypted_credentials WHERE user_id = $1 AND provider = $2")
         .bind(user_id)
         .bind(provider)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut **transaction)
         .await
         .map_err(StoreError::from)?;
-    let sealed = seal(under.as_deref(), &id)?;
+    let sealed = seal(&id)?;
     let update = "UPDATE encrypted_credentials
                   SET encrypted_data = $2, version = version + 1, status = 'active', method = $3, account = $4,
                       plan = $5, error = NULL, connected_at = $6, updated_at = $6, expires_at = $7,
@@ -90,10 +160,9 @@ pub async fn put<E: From<StoreError>>(
         .bind(described.expires_at)
         .bind(described.account_id)
         .bind(described.fresh_until)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut **transaction)
         .await
         .map_err(StoreError::from)?;
-    transaction.commit().await.map_err(StoreError::from)?;
     Ok(row)
 }
 
@@ -138,8 +207,7 @@ pub async fn write_back<E: From<StoreError>>(
 /// # Errors
 /// The database does not answer.
 pub async fn get(store: &Store, user_id: &str, provider: &str) -> Result<Option<CredentialRow>, StoreError> {
-    let select = "SELECT * FROM encrypted_credentials WHERE user_id = $1 AND provider = $2";
-    Ok(sqlx::query_as(select).bind(user_id).bind(provider).fetch_optional(store.read()).await?)
+    Ok(sqlx::query_as(OF_PERSON).bind(user_id).bind(provider).fetch_optional(store.read()).await?)
 }
 
 /// All credentials of a user, newest first.

@@ -17,7 +17,8 @@ const PAGE_MAX: i64 = 256;
 macro_rules! select {
     ($($rest:literal),+) => {
         concat!(
-            "SELECT session_id, user_id, provider, status, stages, command, error, sandbox_id, cancel_requested_at, ",
+            "SELECT session_id, user_id, provider, status, stages, command, error, question, sandbox_id, ",
+            "cancel_requested_at, ",
             "started_at, expires_at, warned_at, completed_at, last_seq FROM auth_sessions ",
             $($rest),+
         )
@@ -231,12 +232,13 @@ pub(super) async fn change_in(
         return Ok(Changed::Done(Box::new(login)));
     }
     sqlx::query(
-        "UPDATE auth_sessions SET status = $1, stages = $2, error = $3, sandbox_id = $4, expires_at = $5, \
-         warned_at = $6, completed_at = $7, last_seq = $8 WHERE session_id = $9",
+        "UPDATE auth_sessions SET status = $1, stages = $2, error = $3, question = $4, sandbox_id = $5, \
+         expires_at = $6, warned_at = $7, completed_at = $8, last_seq = $9 WHERE session_id = $10",
     )
     .bind(login.status.as_str())
     .bind(json(&login.stages))
     .bind(login.error.as_ref().map(json))
+    .bind(login.question.as_ref().map(json))
     .bind(login.sandbox_id.as_deref())
     .bind(login.expires_at)
     .bind(login.warned_at)
@@ -277,6 +279,7 @@ fn login_of(row: &AnyRow) -> Result<Login, StoreError> {
         stages: parse(row, "stages")?,
         command: row.try_get("command")?,
         error: parse_optional(row, "error")?,
+        question: parse_optional(row, "question")?,
         sandbox_id: row.try_get("sandbox_id")?,
         cancel_requested_at: row.try_get("cancel_requested_at")?,
         started_at: row.try_get("started_at")?,

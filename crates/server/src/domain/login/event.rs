@@ -1,7 +1,8 @@
 //! The events of a login.
 //!
 //! ```text
-//!   login.stage ─► (login.stage | login.verifying | login.not_proven | login.warning | login.extended)*
+//!   login.stage ─► (login.stage | login.verifying | login.checked | login.other_account | login.confirmed |
+//!        │          login.not_proven | login.warning | login.extended)*
 //!        └──────────────────────────┴─► login.connected | login.failed | login.expired | login.cancelled
 //! ```
 
@@ -40,6 +41,31 @@ pub enum EventBody {
     /// The tool has left what looks like a login: it is looked at.
     #[serde(rename = "login.verifying")]
     Verifying,
+    /// The tool itself was asked whether somebody is signed in.
+    #[serde(rename = "login.checked")]
+    Checked {
+        /// The command that was run.
+        command: String,
+        /// Its exit status, if it exited.
+        exit_code: Option<i32>,
+        /// The beginning of what it said.
+        said: String,
+    },
+    /// Somebody has signed in with another account than the one that is connected: nothing is kept before they agree
+    /// (`POST /logins/{id}/confirm`) or sign in anew.
+    #[serde(rename = "login.other_account")]
+    OtherAccount {
+        /// The account that they have signed in with.
+        account: String,
+        /// The one that is connected.
+        before: String,
+    },
+    /// They have agreed.
+    #[serde(rename = "login.confirmed")]
+    Confirmed {
+        /// To which account.
+        account: String,
+    },
     /// It was none: the desktop stays open.
     #[serde(rename = "login.not_proven")]
     NotProven {
@@ -84,6 +110,9 @@ impl EventBody {
         match self {
             Self::Stage { .. } => "login.stage",
             Self::Verifying => "login.verifying",
+            Self::Checked { .. } => "login.checked",
+            Self::OtherAccount { .. } => "login.other_account",
+            Self::Confirmed { .. } => "login.confirmed",
             Self::NotProven { .. } => "login.not_proven",
             Self::Warning { .. } => "login.warning",
             Self::Extended { .. } => "login.extended",
@@ -100,6 +129,9 @@ impl EventBody {
             Self::Connected { .. } | Self::Failed { .. } | Self::Expired | Self::Cancelled => true,
             Self::Stage { .. }
             | Self::Verifying
+            | Self::Checked { .. }
+            | Self::OtherAccount { .. }
+            | Self::Confirmed { .. }
             | Self::NotProven { .. }
             | Self::Warning { .. }
             | Self::Extended { .. } => false,

@@ -6,6 +6,9 @@ use utoipa::ToSchema;
 /// The longest that is told of what a stage waits for, characters.
 const WAITING_MAX: usize = 200;
 
+/// The longest that is told of a tool's answer, characters: what `claude auth status` says has some 300.
+const ANSWER_MAX: usize = 1000;
+
 /// A part of getting ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -72,6 +75,12 @@ impl Stage {
 /// What the guest says, as it may be told: short, and on one line.
 pub fn words(said: &str) -> String {
     said.chars().filter(|c| !c.is_control()).take(WAITING_MAX).collect()
+}
+
+/// What a tool in the guest answers, as it may be told: its words with a space between each two.
+pub fn answer(said: &str) -> String {
+    let words: Vec<&str> = said.split_whitespace().collect();
+    words.join(" ").chars().filter(|c| !c.is_control()).take(ANSWER_MAX).collect()
 }
 
 /// Unix milliseconds as RFC 3339, in rows and in what is told.

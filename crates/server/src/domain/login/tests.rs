@@ -99,6 +99,33 @@ fn what_was_found_is_looked_at_to_the_end() {
 }
 
 #[test]
+fn another_account_is_asked_about_for_as_long_as_the_desktop_lasts() {
+    let question = |account: &str| Question {
+        account_id: format!("id of {account}"),
+        account: account.into(),
+        before: "ada".into(),
+        agreed: false,
+    };
+    let agree = |account: &str| Change::Agree { account: account.into() };
+    let verifying = Login { status: Status::Verifying, ..new() };
+    assert_eq!(verifying.step(&agree("bob"), 1), Err(Denied::NotAsked));
+    let (asked, told) = verifying.step(&Change::Ask(question("bob")), 1).unwrap();
+    assert_eq!(told, [EventBody::OtherAccount { account: "bob".into(), before: "ada".into() }]);
+    assert!(asked.waits_for_an_answer());
+    assert_eq!(asked.step(&Change::Expire, TTL).unwrap().0.status, Status::Expired, "nobody answers for ever");
+    assert_eq!(asked.step(&agree("eve"), 2), Err(Denied::NotAsked), "that is not what was asked");
+    // Who signs in anew is looked at anew.
+    let (anew, told) = asked.step(&Change::Found, 2).unwrap();
+    assert_eq!((anew.question.is_none(), &told[..]), (true, &[EventBody::Verifying][..]));
+    assert_eq!(anew.step(&Change::Found, 2).unwrap(), (anew.clone(), vec![]), "once");
+    let (agreed, told) = asked.step(&agree("bob"), 2).unwrap();
+    assert_eq!(told, [EventBody::Confirmed { account: "bob".into() }]);
+    assert_eq!(agreed.step(&agree("bob"), 3).unwrap(), (agreed.clone(), vec![]), "it may be said twice");
+    assert_eq!(agreed.step(&Change::Expire, TTL), Err(Denied::State(Status::Verifying)), "it is looked at to the end");
+    assert_eq!(agreed.step(&Change::Proven(view()), 3).unwrap().0.question, None);
+}
+
+#[test]
 fn a_guest_that_never_stops_telling_is_no_longer_heard() {
     let (mut login, _) = new().step(&Change::Take { sandbox: "sbx_1".into() }, 0).unwrap();
     for n in 0..2 * EVENTS_MAX {
@@ -142,6 +169,14 @@ fn changes() -> impl Strategy<Value = Change> {
         (-TTL..2 * TTL).prop_map(|at| Change::Ready { at }),
         Just(Change::PutBack),
         Just(Change::Found),
+        Just(Change::Checked { command: "claude auth status".into(), exit_code: Some(1), said: "no".into() }),
+        "[ab]".prop_map(|account| Change::Ask(Question {
+            account_id: account.clone(),
+            account,
+            before: "c".into(),
+            agreed: false
+        })),
+        "[ab]".prop_map(|account| Change::Agree { account }),
         Just(Change::NotProven(failure())),
         Just(Change::Proven(view())),
         Just(Change::Warn),
@@ -166,6 +201,7 @@ proptest! {
             prop_assert_eq!(next.last_seq, login.last_seq + events.len() as i64);
             prop_assert_eq!(next.completed_at.is_some(), next.status.is_over());
             prop_assert!(next.status == login.status || !events.is_empty(), "a new state is told");
+            prop_assert!(next.question.is_none() || next.status == Status::Verifying);
             if events.is_empty() {
                 prop_assert_eq!(&next, &login);
             }

@@ -9,7 +9,7 @@ use crate::{
         ProbeRequest,
         fault::Fault,
         json::text,
-        login::{Account, Files, Login, LoginFile, NotALogin, SignIn, bearer, parse},
+        login::{Account, Files, Finished, Login, LoginFile, NotALogin, SignIn, bearer, parse},
         probe,
     },
 };
@@ -63,7 +63,20 @@ impl SignIn for ClaudeLogin {
         "claude auth login"
     }
 
+    fn finished(&self) -> Finished {
+        Finished {
+            has: &["/claudeAiOauth/accessToken", "/claudeAiOauth/refreshToken"],
+            // It writes `{}` first, and the login over it within 150 ms.
+            quiet_ms: 250,
+            status: Some(&["claude", "auth", "status"]),
+        }
+    }
+
     fn read(&self, files: &Files) -> Result<Login, NotALogin> {
+        // What is left of a login that had no refresh token, and of one that was ended.
+        if parse::<serde_json::Value>(files, FILE)? == serde_json::json!({}) {
+            return Err(NotALogin::Blank(FILE));
+        }
         let credentials: Credentials = parse(files, FILE)?;
         let oauth = &credentials.claude_ai_oauth;
         if oauth.access_token.is_empty() || oauth.refresh_token.is_empty() {

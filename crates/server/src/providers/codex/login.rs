@@ -9,7 +9,7 @@ use crate::{
         ProbeRequest,
         fault::Fault,
         json::{items, text},
-        login::{Account, Files, Login, LoginFile, NotALogin, SignIn, bearer, claims, parse},
+        login::{Account, Files, Finished, Login, LoginFile, NotALogin, SignIn, bearer, claims, parse},
         probe,
     },
 };
@@ -64,6 +64,15 @@ impl SignIn for CodexLogin {
 
     fn command(&self) -> &'static str {
         "codex login"
+    }
+
+    fn finished(&self) -> Finished {
+        Finished {
+            has: &["/tokens/id_token", "/tokens/access_token", "/tokens/refresh_token"],
+            // It is renamed into place once, and whole.
+            quiet_ms: 250,
+            status: Some(&["codex", "login", "status"]),
+        }
     }
 
     fn read(&self, files: &Files) -> Result<Login, NotALogin> {

@@ -9,7 +9,7 @@ use crate::{
         ProbeRequest,
         fault::Fault,
         json::text,
-        login::{Account, Files, Login, LoginFile, NotALogin, SignIn, bearer, claims, parse},
+        login::{Account, Files, Finished, Login, LoginFile, NotALogin, SignIn, bearer, claims, parse},
         probe,
     },
 };
@@ -57,6 +57,21 @@ impl SignIn for GeminiLogin {
 
     fn command(&self) -> &'static str {
         "gemini"
+    }
+
+    fn command_again(&self) -> &'static str {
+        // It asks nobody while it has this.
+        "rm ~/.gemini/oauth_creds.json; gemini"
+    }
+
+    fn finished(&self) -> Finished {
+        Finished {
+            has: &["/access_token", "/refresh_token", "/expiry_date"],
+            // It writes in place.
+            quiet_ms: 1000,
+            // No command of it tells: that the file is whole and Google says whose it is, must do.
+            status: None,
+        }
     }
 
     fn read(&self, files: &Files) -> Result<Login, NotALogin> {

@@ -1,7 +1,11 @@
 //! Desktops to sign in at: the real server, real sandboxes of the real image, and a viewer's own bytes.
 
+mod chance;
 mod doors;
+mod faults;
+mod hands;
 mod life;
+mod reconnect;
 mod rfb;
 
 use crate::support::server::{NO_POOL, Server};

@@ -64,7 +64,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// A run's events, from its start to its end, as `POST /runs` streams them.
-async fn events(server: &Server, body: Value) -> Vec<Event> {
+pub(crate) async fn events(server: &Server, body: Value) -> Vec<Event> {
     let response =
         server.request(Method::POST, "/runs").header("accept", "text/event-stream").json(&body).send().await.unwrap();
     stream(response).await
@@ -118,7 +118,7 @@ fn sound(events: &[Event]) {
 }
 
 /// The pieces of the answer together.
-fn answer(events: &[Event]) -> String {
+pub(crate) fn answer(events: &[Event]) -> String {
     events
         .iter()
         .filter_map(|event| if let EventBody::Text { text } = &event.body { Some(text.as_str()) } else { None })

@@ -1,0 +1,183 @@
+//! Logins that are left, cancelled and killed at any moment: nothing is left of them, and what is kept is a login.
+
+use super::{
+    ask, blocking,
+    hands::{signs_in, sits_down, types},
+    id, open, server, to_the_end,
+};
+use crate::support::{
+    chance::{chance, shuffle},
+    host,
+    server::Server,
+};
+use polydev_server::domain::login::EventBody;
+use polydev_standin::{Provider, Standin};
+use proptest::{prelude::RngExt, test_runner::TestRng};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// How long a login may take to come as far as it is to, and all of it to be gone.
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// How far a login comes before something happens to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Requested,
+    Preparing,
+    Ready,
+    /// The tool was asked to sign in.
+    Asked,
+    /// The provider has agreed: the tool has a code, and may have more.
+    Granted,
+}
+
+/// What happens to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Cancelled,
+    SandboxKilled,
+    ServerKilled,
+    /// Its person goes away, or has done all that is to be done.
+    Left,
+}
+
+const STAGES: [Stage; 5] = [Stage::Requested, Stage::Preparing, Stage::Ready, Stage::Asked, Stage::Granted];
+const DEEDS: [Deed; 4] = [Deed::Cancelled, Deed::SandboxKilled, Deed::ServerKilled, Deed::Left];
+
+/// One login of one person.
+#[derive(Debug)]
+struct One {
+    key: String,
+    /// Who signs in at the provider.
+    account: String,
+    login: String,
+    stage: Stage,
+    deed: Deed,
+}
+
+/// A login as it is now.
+async fn look(server: &Server, login: &str) -> Value {
+    ask(server, Method::GET, &format!("/logins/{login}")).await.1
+}
+
+/// Waits until a login has come as far as it is to, or is over. Whether somebody has begun to sign in.
+async fn comes_to(server: &Server, standin: &Standin, one: &One) -> bool {
+    let since = Instant::now();
+    let status = async || look(server, &one.login).await["status"].as_str().unwrap().to_owned();
+    let far = |status: &str| match status {
+        "requested" => Stage::Requested,
+        "preparing" => Stage::Preparing,
+        _ready_or_over => Stage::Ready,
+    };
+    while far(&status().await) < one.stage.min(Stage::Ready) {
+        assert!(since.elapsed() < WITHIN, "{one:?} does not come up");
+    }
+    if one.stage < Stage::Asked || status().await != "ready" {
+        return false;
+    }
+    sits_down(server, &one.login, Provider::Codex).await;
+    types(server, &one.login, &signs_in(Provider::Codex, &one.account, None)).await;
+    let account = standin.account(&one.account);
+    while one.stage == Stage::Granted && account.logins(Provider::Codex) == 0 {
+        assert!(since.elapsed() < WITHIN, "{one:?} does not sign in:\n{}", server.log());
+        tokio::task::yield_now().await;
+    }
+    true
+}
+
+async fn does(mut server: Server, one: &One) -> Server {
+    match one.deed {
+        Deed::Left => {}
+        Deed::Cancelled => {
+            assert_eq!(ask(&server, Method::DELETE, &format!("/logins/{}", one.login)).await.0, 204);
+        }
+        Deed::SandboxKilled => {
+            let sandboxes = ask(&server, Method::GET, "/sandboxes").await.1;
+            let mine = sandboxes["items"].as_array().unwrap().iter().find(|of| of["login_id"] == json!(one.login));
+            let sandbox = mine.and_then(|of| of["id"].as_str()).unwrap_or("none").to_owned();
+            for process in host::processes_of(&sandbox) {
+                // One may have gone with another.
+                let _ = std::process::Command::new("kill").args(["-KILL", &process]).output().unwrap();
+            }
+        }
+        Deed::ServerKilled => {
+            server = blocking(move || {
+                server.kill();
+                server.run();
+                server
+            })
+            .await;
+        }
+    }
+    server
+}
+
+/// Each stage and each deed once, and one more who does all there is to do, in any order and pairing.
+fn wishes(chance: &mut TestRng) -> Vec<(Stage, Deed)> {
+    let mut deeds = DEEDS.to_vec();
+    shuffle(&mut deeds, chance);
+    let mut wishes: Vec<_> =
+        deeds.into_iter().map(|deed| (STAGES[chance.random_range(0..STAGES.len())], deed)).collect();
+    let at = chance.random_range(0..=wishes.len());
+    wishes.insert(at, (Stage::Granted, Deed::Left));
+    wishes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_login() {
+    // Those who leave are not waited for.
+    let (mut server, standin) = server("[login]\nttl_s = 30\n").await;
+    let mut chance = chance();
+    let wishes = wishes(&mut chance);
+    eprintln!("{wishes:?}");
+    let mut all = Vec::new();
+    for pair in wishes.chunks(2) {
+        let mut two = Vec::new();
+        for (stage, deed) in pair {
+            let n = all.len() + two.len();
+            let (again, key) = blocking(move || {
+                let key = server.person(&format!("p{n}@example.com"));
+                (server, key)
+            })
+            .await;
+            server = again;
+            server.key = key.clone();
+            let login = id(&open(&server, "codex").await.1);
+            two.push(One { key, account: format!("a{n}"), login, stage: *stage, deed: *deed });
+        }
+        for one in &two {
+            server.key = one.key.clone();
+            let signs_in = comes_to(&server, &standin, one).await;
+            server = does(server, one).await;
+            if signs_in && one.deed == Deed::Left {
+                // Before something happens to everybody: a tool whose server is killed may not get its tokens.
+                let events = to_the_end(&server, &one.login).await;
+                let last = &events[events.len() - 1].body;
+                assert!(matches!(last, EventBody::Connected { .. }), "{one:?}: {events:?}\n{}", server.log());
+            }
+        }
+        all.extend(two);
+    }
+
+    for one in &all {
+        server.key = one.key.clone();
+        let events = to_the_end(&server, &one.login).await;
+        let connected = matches!(events[events.len() - 1].body, EventBody::Connected { .. });
+        let connections = ask(&server, Method::GET, "/connections").await.1;
+        let connection = &connections["items"][0];
+        assert_eq!(connection.is_object(), connected, "{one:?}: {events:?}");
+        if connected {
+            assert_eq!(connection["account"], json!(standin.account(&one.account).email()), "{one:?}");
+            let verify = server.request(Method::POST, "/connections/codex/verify").json(&json!({}));
+            let verified: Value = verify.send().await.unwrap().json().await.unwrap();
+            assert_eq!(verified["status"], "active", "{one:?}");
+        }
+    }
+    let sandboxes = blocking(move || {
+        host::until(WITHIN, || server.sandboxes().is_empty());
+        server.stop_and_left()
+    })
+    .await;
+    assert_eq!(sandboxes, (Some(0), vec![]));
+}

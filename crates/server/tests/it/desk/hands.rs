@@ -1,0 +1,53 @@
+//! Somebody at a desktop: they type in its terminal, and what the tool opens in a browser they authorize.
+
+use super::{look, looking, rfb::Closed, rfb::Viewer};
+use crate::support::server::Server;
+use polydev_standin::{Provider, SignInFault};
+
+/// A browser that presses *Authorize* on the stand-in's page at once, as account `A`, with fault `F`: the sandbox's
+/// Firefox, in a second less. It goes through the proxy, and on this computer to wherever it is sent.
+const BROWSER: &str = r#"const h=require('http'),e=process.env,u=new URL(process.argv[2]),p=new URL(e.HTTPS_PROXY)
+const d=new URLSearchParams({decision:'authorize',account:e.A,fault:e.F||''}).toString()
+const q={agent:false,servername:u.host,host:u.host,path:u.pathname+u.search,method:'POST'}
+q.headers={'content-type':'application/x-www-form-urlencoded','content-length':d.length}
+const back=(r,t)=>r.headers.location?[r.headers.location]:t.match(/http:..(l|1)[^" ]*/g)||[]
+const on=(t,l)=>t&&new URL(t,l).protocol=='http:'&&go(new URL(t,l).href)
+const go=l=>h.get(l=l.replace(/&amp;/g,'&'),r=>on(r.headers.location,l)).on('error',()=>{})
+const read=r=>{let t='';r.on('data',c=>t+=c).on('end',()=>back(r,t).forEach(go))}
+const via=(r,socket)=>require('https').request({...q,socket},read).end(d)
+h.request({host:p.hostname,port:p.port,method:'CONNECT',path:u.host+':443'}).on('connect',via).end()
+"#;
+
+/// What a prompt without a login needs to begin with signing in.
+const GEMINI: &str = r#"{"security":{"auth":{"selectedType":"oauth-personal"},"folderTrust":{"enabled":false}}}"#;
+
+/// Types this in the terminal of a login's desktop.
+pub(super) async fn types(server: &Server, login: &str, text: &str) {
+    let mut viewer = Viewer::new(look(looking(server, login)).await.unwrap()).await.unwrap();
+    viewer.types(text).await;
+    // Once that is answered, all of it has arrived; a login that is over by then closes by itself.
+    let closed = viewer.close().await;
+    assert!(matches!(closed, Closed(Some(1000 | 4002))), "{closed:?}");
+}
+
+/// Puts the browser in its place, and what else signing in at this provider needs.
+pub(super) async fn sits_down(server: &Server, login: &str, provider: Provider) {
+    let mut text = format!("echo '#!/usr/bin/env node' >b; cat >>b <<'END'\n{BROWSER}END\n");
+    text += "chmod +x b; mkdir p; ln -s ../b p/xdg-open; export BROWSER=$HOME/b PATH=$HOME/p:$PATH\n";
+    if provider == Provider::Gemini {
+        text += &format!("mkdir -m 700 .gemini; echo '{GEMINI}' >.gemini/settings.json\n");
+    }
+    types(server, login, &text).await;
+}
+
+/// What signs in as this account when it is typed, and what goes wrong with it.
+pub(super) fn signs_in(provider: Provider, account: &str, fault: Option<SignInFault>) -> String {
+    let fault = fault.map(|fault| fault.to_string()).unwrap_or_default();
+    match provider {
+        Provider::Claude => format!("A={account} F={fault} claude auth login\n"),
+        Provider::Codex => format!("A={account} F={fault} codex login\n"),
+        Provider::Gemini => format!(
+            "rm -f .gemini/oauth_creds.json; echo y | A={account} F={fault} GEMINI_CLI_NO_RELAUNCH=true gemini -m gemini-2.5-flash -p 'What is 1+1?'\n"
+        ),
+    }
+}
