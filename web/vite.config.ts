@@ -50,6 +50,8 @@ export default defineConfig({
           include: ["browser/**/*.test.ts"],
           environment: "node",
           fileParallelism: false,
+          // Two pages at once: what each of two processors has time for.
+          maxConcurrency: 2,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -14,7 +14,7 @@ export function launch(): Promise<Browser> {
   return chromium.launch({ executablePath: path, args: ["--no-sandbox"] });
 }
 
-/** A page whose every fault is kept: what breaks its policy, what it throws, what it asks of another origin. */
+/** A page, and others beside it, whose every fault is kept: what breaks its policy, what it throws, what it asks of another origin. */
 export class Watched {
   readonly faults: string[] = [];
 
@@ -38,12 +38,12 @@ export class Watched {
     });
     const page = await context.newPage();
     const watched = new Watched(context, page, origin);
-    page.on("pageerror", (error) => watched.faults.push(`it threw ${error.message}`));
-    page.on("dialog", (dialog) => {
+    context.on("weberror", (thrown) => watched.faults.push(`it threw ${thrown.error().message}`));
+    context.on("dialog", (dialog) => {
       watched.faults.push(`it opened a dialog: ${dialog.message()}`);
       void dialog.dismiss();
     });
-    page.on("console", (message) => {
+    context.on("console", (message) => {
       // An answer that is an error, or none, is looked at by the test that asks for it.
       if (message.type() !== "error" || message.text().startsWith("Failed to load resource")) return;
       watched.faults.push(`the console: ${message.text()}`);

@@ -20,6 +20,8 @@ const MARKDOWN = `${HTML}
 [c]: javascript:window.pwned=1
 [c] ![d](https://evil.example/pixel.png) ![e](javascript:window.pwned=1)
 
+https://accounts.google.com@evil.test/
+
 <iframe src="javascript:top.pwned=1"></iframe><details open ontoggle="window.pwned=1">x</details>
 
 | ${WORD} |
@@ -87,6 +89,8 @@ it("shows a prompt, an answer, a tool's words and a file's name as they are, and
   await shownAsText('onerror="window.pwned=1"');
   // Pictures are not loaded; where one is from is said.
   await answer.getByText("evil.example").waitFor();
+  // So it is of a link that looks like another's.
+  await answer.getByText("(evil.test)").waitFor();
   await answer.getByRole("link", { name: "Open the run" }).click();
   await page.getByRole("tab", { name: "Events" }).click();
   await page.getByText("text.delta", { exact: true }).first().click();
@@ -116,6 +120,36 @@ it("shows a prompt, an answer, a tool's words and a file's name as they are, and
   const [made] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: ".html" }).click()]);
   expect(made.suggestedFilename()).toContain(".html");
   await shownAsText("pwned=1>.html");
+});
+
+it("shows why a provider refuses, and a model's name, as they are, where the server keeps them", async () => {
+  const refused = await ask<{ id: string; error: { message: string } }>(page, "POST", "/runs?wait=true", {
+    provider: "claude",
+    prompt: `[fault:400] echo ${HTML}`,
+    // The most that is let in as a model's name.
+    model: "javascript:window.pwned",
+  });
+  // The provider's own words have it too.
+  expect(refused.error.message).toContain("<img src=x");
+  await page.goto(`/runs/${refused.id}`);
+  await page.getByText("It failed").waitFor();
+  await shownAsText("did not take the prompt");
+  await page.getByRole("definition").filter({ hasText: "javascript:window.pwned" }).waitFor();
+  await page.getByRole("tab", { name: "Events" }).click();
+  await page.getByText("run.failed", { exact: true }).click();
+  await shownAsText("invalid_request");
+  await page.goto("/runs");
+  await page.getByRole("cell").filter({ hasText: "javascript:window.pwned" }).waitFor();
+  expect(await harmful()).toEqual(HARMLESS);
+  await page.goto(`/playground?run=${refused.id}`);
+  await page.getByText("It failed").waitFor();
+  await shownAsText("did not take the prompt");
+
+  // A name with anything else in it is refused, and so is nobody's.
+  await page.getByLabel("Model").fill(`<img src=x onerror="window.pwned=1">`);
+  await prompt(page, "What is 2+2?");
+  await page.getByText("It was not sent").waitFor();
+  await shownAsText("is not the name of a model");
 });
 
 it("shows what people, keys and browsers call themselves as it is", async () => {

@@ -44,9 +44,12 @@ let server: Server;
 let browser: Browser;
 let full: Watched;
 let empty: Watched;
-/** Of a run with files, and of one that failed. */
+/** Of a run with files, of one that failed, and of one that goes on. */
 let run = "";
 let failed = "";
+let running = "";
+/** Of one with much in its answer. */
+let answered = "";
 
 beforeAll(async () => {
   [server, browser] = await Promise.all([Server.start(), launch()]);
@@ -60,8 +63,11 @@ beforeAll(async () => {
   const start = (body: object) => ask<{ id: string }>(page, "POST", "/runs?wait=true", body);
   await start({ provider: "codex", prompt: "What is 17*23?" });
   run = (await start({ provider: "claude", prompt: "use tool: ls -la / > listing.txt; date > date.txt; ls -la" })).id;
-  await start({ provider: "claude", prompt: ANSWER });
+  answered = (await start({ provider: "claude", prompt: ANSWER })).id;
   failed = (await start({ provider: "codex", prompt: "[fault:401] echo nothing" })).id;
+  running = (
+    await ask<{ id: string }>(page, "POST", "/runs", { provider: "claude", prompt: "[fault:stall] count to 20" })
+  ).id;
   await ask(page, "POST", "/keys", { name: "laptop" });
   await ask(page, "POST", "/keys", { name: "ci", scopes: ["runs:read"], expires_at: "2027-01-01T00:00:00Z" });
   const { password } = await ask<{ password: string }>(page, "POST", "/users", { email: "grace@example.com" });
@@ -122,51 +128,59 @@ async function go(page: Page, { path, there }: PageOf): Promise<void> {
   await settled(page);
 }
 
-describe("with data", () => {
+/** Opens a page beside the others, looks at it, and closes it: so two can be looked at at once. */
+async function beside(watched: Watched, look: (page: Page) => Promise<void>): Promise<void> {
+  const page = await watched.context.newPage();
+  try {
+    await look(page);
+  } finally {
+    await page.close();
+  }
+}
+
+describe.concurrent("with data", () => {
   const more = (): PageOf[] => [
     { name: "run", path: `/runs/${run}`, there: "listing.txt" },
     { name: "run-events", path: `/runs/${run}?view=events`, there: "run.completed" },
     { name: "run-failed", path: `/runs/${failed}`, there: "It failed" },
+    { name: "run-running", path: `/runs/${running}`, there: "Its events can be saved once all are here." },
     { name: "admin-runs", path: "/admin?view=runs", there: "claude" },
     { name: "admin-sandboxes", path: "/admin?view=sandboxes", there: "Stands" },
     { name: "admin-audit", path: "/admin?view=audit", there: "connection.put" },
     { name: "admin-server", path: "/admin?view=server", there: "Running since" },
   ];
   for (const [at, { name }] of [...INSIDE(), ...more()].entries()) {
-    it(name, async () => {
-      await go(full.page, [...INSIDE(), ...more()][at] as PageOf);
-      await looksWell(full.page, name);
-    });
+    it(name, () =>
+      beside(full, async (page) => {
+        await go(page, [...INSIDE(), ...more()][at] as PageOf);
+        await looksWell(page, name);
+      }),
+    );
   }
 
-  it("an answer", async () => {
-    const { page } = full;
-    const runs = await ask<{ items: { id: string; prompt: string }[] }>(page, "GET", "/runs");
-    const id = runs.items.find(({ prompt }) => prompt.startsWith("echo"))?.id;
-    await go(page, { name: "answer", path: `/playground?run=${id}`, there: "How it went" });
-    await page.locator("code .hljs-keyword").first().waitFor();
-    await looksWell(page, "playground-answer");
-  });
+  it("an answer", () =>
+    beside(full, async (page) => {
+      await go(page, { name: "answer", path: `/playground?run=${answered}`, there: "How it went" });
+      await page.locator("code .hljs-keyword").first().waitFor();
+      await looksWell(page, "playground-answer");
+    }));
 
-  it("dialogs", async () => {
-    const { page } = full;
-    await page.goto("/settings");
-    await page.getByRole("button", { name: "Make a key" }).click();
-    await looksWell(page, "settings-make-key");
-    await page.keyboard.press("Escape");
-    await page.goto("/");
-    await page.getByRole("button", { name: "Disconnect" }).first().click();
-    await looksWell(page, "dashboard-disconnect");
-    await page.keyboard.press("Escape");
-    await page.goto("/playground");
-    await page.getByLabel("Prompt", { exact: true }).fill("What is 17*23?");
-    await page.getByRole("button", { name: "Show as code" }).click();
-    await looksWell(page, "playground-code");
-    await page.keyboard.press("Escape");
-  });
+  it("dialogs", () =>
+    beside(full, async (page) => {
+      await page.goto("/settings");
+      await page.getByRole("button", { name: "Make a key" }).click();
+      await looksWell(page, "settings-make-key");
+      await page.goto("/");
+      await page.getByRole("button", { name: "Disconnect" }).first().click();
+      await looksWell(page, "dashboard-disconnect");
+      await page.goto("/playground");
+      await page.getByLabel("Prompt", { exact: true }).fill("What is 17*23?");
+      await page.getByRole("button", { name: "Show as code" }).click();
+      await looksWell(page, "playground-code");
+    }));
 });
 
-describe("empty", () => {
+describe.concurrent("empty", () => {
   for (const [at, { name }] of OUTSIDE.entries()) {
     it(name, async () => {
       const watched = await Watched.open(browser, server.url);
@@ -176,32 +190,59 @@ describe("empty", () => {
     });
   }
   for (const [at, { name }] of INSIDE().entries()) {
-    it(name, async () => {
-      await go(empty.page, INSIDE()[at] as PageOf);
-      await looksWell(empty.page, `${name}-empty`);
-    });
+    it(name, () =>
+      beside(empty, async (page) => {
+        await go(page, INSIDE()[at] as PageOf);
+        await looksWell(page, `${name}-empty`);
+      }),
+    );
   }
 });
 
-describe("in error", () => {
+describe.concurrent("in error", () => {
   const error = {
     code: "internal",
     message: "the database cannot be read",
     hint: "The server's log says more: look for the request's id.",
     request_id: "req_aaaaaaaaaaaaaaaa",
   };
-  for (const [at, { name, there }] of INSIDE().entries()) {
-    if (name === "login") continue;
+  const pages = [
+    ...INSIDE().filter(({ name }) => name !== "login"),
+    { name: "run", path: "/runs/run_x" },
+    ...["runs", "sandboxes", "audit", "server"].map((view) => ({ name: `admin-${view}`, path: `/admin?view=${view}` })),
+  ];
+  for (const { name, path } of pages) {
+    it(name, () =>
+      beside(full, async (page) => {
+        // Who one is is known; all else fails.
+        await page.route(/\/api\/v1\/(?!me|events)/, (route) => route.fulfill({ status: 422, json: { error } }));
+        await page.goto(path);
+        await page.getByText("The database cannot be read.").first().waitFor();
+        await page.getByText("req_aaaaaaaaaaaaaaaa").first().waitFor();
+        await settled(page);
+        await looksWell(page, `${name}-error`);
+      }),
+    );
+  }
+
+  const refused = [
+    { name: "signin", path: "/signin", button: "Sign in" },
+    { name: "setup", path: "/setup?token=x", button: "Make the account" },
+  ];
+  for (const { name, path, button } of refused) {
     it(name, async () => {
-      const { page } = full;
-      // Who one is is known; all else fails.
-      await page.route(/\/api\/v1\/(?!me|events)/, (route) => route.fulfill({ status: 422, json: { error } }));
-      await page.goto((INSIDE()[at] as PageOf).path);
-      await page.getByText("The database cannot be read.").first().waitFor();
-      expect(await page.getByText("req_aaaaaaaaaaaaaaaa").count(), there).toBeGreaterThan(0);
-      await settled(page);
+      const watched = await Watched.open(browser, server.url);
+      const { page } = watched;
+      await page.goto(path);
+      await page.getByLabel("Email").fill("nobody@example.com");
+      for (const field of await page.locator("[type=password]").all()) await field.fill("correct horse");
+      await page.getByRole("button", { name: button }).click();
+      await page
+        .getByRole("alert")
+        .getByText(/^Request req_/)
+        .waitFor();
       await looksWell(page, `${name}-error`);
-      await page.unrouteAll();
+      await watched.close();
     });
   }
 });

@@ -1,6 +1,6 @@
 import type { Browser } from "playwright-core";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { launch, picture, Watched } from "./chromium";
+import { axe, launch, picture, Watched } from "./chromium";
 import { ask, GOOD_KEY, prompt, setUp } from "./person";
 import { Server } from "./server";
 
@@ -16,12 +16,16 @@ afterEach(async () => {
   await server?.stop();
 });
 
+/** The chunk of a page that is not fetched before it is gone to. */
+const SETTINGS = "**/assets/settings-*.js";
+
 /** Somebody in the middle of a slow answer. */
 async function listening(): Promise<Watched> {
   const watched = await Watched.open(browser, server.url);
   const { page } = watched;
   await setUp(page, server);
   await ask(page, "PUT", "/connections/claude", { api_key: GOOD_KEY.claude });
+  await page.route(SETTINGS, (route) => route.abort());
   await page.goto("/playground");
   await prompt(page, "[fault:slow 100] count to 60");
   await page.getByText("1 2 3 4").waitFor();
@@ -38,7 +42,14 @@ it("goes on with an answer whose server was killed and started again", async () 
   await server.kill();
   await page.getByText("No connection to the server.").waitFor();
   await picture(page, "lost");
+  expect(await axe(page, "all")).toEqual([]);
+  // A page that was not visited yet can be gone to all the same, once the server is back.
+  await page.unroute(SETTINGS);
+  await page.getByRole("link", { name: "Settings" }).first().click();
+  await page.waitForRequest("**/healthz");
   await server.run();
+  await page.getByRole("heading", { name: "Settings" }).waitFor({ timeout: 60_000 });
+  await page.goBack();
   const answer = page.getByRole("region", { name: "The answer" });
   await answer
     .getByText(/^(Completed|Interrupted)$/)
@@ -66,6 +77,7 @@ it("says that an answer was interrupted, and sends it again", async () => {
   await answer.getByText("Interrupted").first().waitFor({ timeout: 60_000 });
   expect(await answer.textContent()).toContain("1 2 3 4");
   await picture(page, "interrupted");
+  expect(await axe(page, "all")).toEqual([]);
   const before = page.url();
   await answer.getByRole("button", { name: "Resend" }).click();
   await page.waitForURL((url) => url.href !== before);

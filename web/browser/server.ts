@@ -8,6 +8,10 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const BIN = process.env.POLYDEV_BIN_DIR ?? join(ROOT, process.env.CARGO_TARGET_DIR ?? "target", "debug");
 const IMAGES = process.env.POLYDEV__IMAGE__DIR ?? join(ROOT, "target/images");
 
+/** How long a program may take to say what is waited for, and to end, ms: a test that hangs is one that fails. */
+const SAYS_WITHIN = 60_000;
+const ENDS_WITHIN = 20_000;
+
 /** The first line of a program's output that gives something, or what it said instead. */
 function says(
   child: ChildProcess,
@@ -18,11 +22,18 @@ function says(
     const heard: string[] = [];
     const stream = child[from];
     if (!stream) return reject(new Error("its output is not read"));
+    const late = setTimeout(() => {
+      child.kill("SIGKILL");
+      reject(new Error(`it has not said it in time:\n${heard.join("\n")}`));
+    }, SAYS_WITHIN);
     createInterface({ input: stream }).on("line", (line) => {
       if (heard.length < 50) heard.push(line);
       const found = want(line);
-      if (found !== undefined) resolve(found);
+      if (found === undefined) return;
+      clearTimeout(late);
+      resolve(found);
     });
+    child.once("exit", () => clearTimeout(late));
     child.once("exit", () => reject(new Error(`it ended:\n${heard.join("\n")}`)));
     child.once("error", reject);
   });
@@ -62,7 +73,10 @@ export class Server {
       `[server]\nlisten = "127.0.0.1:0"\ndata_dir = "${server.dir}/data"\ndrain_s = 1\n\n[log]\nformat = "json"\n\n` +
         `[image]\ndir = "${IMAGES}"\n\n[egress]\nupstream_proxy = "${server.#proxy}"\n\n[sandbox]\nca_file = "${ca}"\n\n${more}`,
     );
-    await server.run();
+    await server.run().catch(async (thrown) => {
+      await server.stop();
+      throw thrown;
+    });
     return server;
   }
 
@@ -142,7 +156,11 @@ export class Server {
 function end(child: ChildProcess | null, signal: NodeJS.Signals): Promise<void> {
   return new Promise((resolve) => {
     if (!child || child.exitCode !== null || child.signalCode !== null) return resolve();
-    child.once("exit", () => resolve());
+    const late = setTimeout(() => child.kill("SIGKILL"), ENDS_WITHIN);
+    child.once("exit", () => {
+      clearTimeout(late);
+      resolve();
+    });
     child.kill(signal);
   });
 }

@@ -7,7 +7,9 @@ import {
   Outlet,
   redirect,
 } from "@tanstack/react-router";
+import type { ReactNode } from "react";
 import type { RunStatus } from "./api/client";
+import { part } from "./api/part";
 import { Problem } from "./api/problem";
 import { queries } from "./api/queries";
 import { Shell } from "./components/shell";
@@ -25,19 +27,30 @@ const ADMIN_VIEWS = ["people", "runs", "sandboxes", "audit", "server"] as const;
 type AdminView = (typeof ADMIN_VIEWS)[number];
 type RunView = (typeof RUN_VIEWS)[number];
 
+const later: (() => Promise<unknown>)[] = [() => import("./components/answer/markdown")];
+
+/** A page that is fetched when somebody goes to it. */
+function page<T extends Record<string, unknown>>(load: () => Promise<T>, name: keyof T & string) {
+  later.push(load);
+  return lazyRouteComponent(() => part(load) as Promise<Record<string, () => ReactNode>>, name);
+}
+
+/** Fetches what may be gone to next: then it is there where the server is not. */
+export const fetchRest = () => Promise.allSettled(later.map((load) => load()));
+
 const root = createRootRouteWithContext<{ queryClient: QueryClient }>()({ component: Outlet });
 
 const signIn = createRoute({
   getParentRoute: () => root,
   path: "/signin",
   validateSearch: (search): { next?: string } => ({ next: ownPath(search.next) }),
-  component: lazyRouteComponent(() => import("./routes/signin"), "SignIn"),
+  component: page(() => import("./routes/signin"), "SignIn"),
 });
 
 const setup = createRoute({
   getParentRoute: () => root,
   path: "/setup",
-  component: lazyRouteComponent(() => import("./routes/setup"), "Setup"),
+  component: page(() => import("./routes/setup"), "Setup"),
 });
 
 /** Every page below takes somebody who is signed in. */
@@ -58,19 +71,19 @@ const inside = createRoute({
 const dashboard = createRoute({
   getParentRoute: () => inside,
   path: "/",
-  component: lazyRouteComponent(() => import("./routes/dashboard"), "Dashboard"),
+  component: page(() => import("./routes/dashboard"), "Dashboard"),
 });
 
 const connect = createRoute({
   getParentRoute: () => inside,
   path: "/connect/$provider",
-  component: lazyRouteComponent(() => import("./routes/connect"), "Connect"),
+  component: page(() => import("./routes/connect"), "Connect"),
 });
 
 const login = createRoute({
   getParentRoute: () => inside,
   path: "/logins/$id",
-  component: lazyRouteComponent(() => import("./routes/login"), "Login"),
+  component: page(() => import("./routes/login"), "Login"),
 });
 
 const playground = createRoute({
@@ -80,7 +93,7 @@ const playground = createRoute({
     provider: text(search.provider),
     run: text(search.run),
   }),
-  component: lazyRouteComponent(() => import("./routes/playground"), "Playground"),
+  component: page(() => import("./routes/playground"), "Playground"),
 });
 
 const runs = createRoute({
@@ -90,27 +103,27 @@ const runs = createRoute({
     status: STATUSES.find((status) => status === search.status),
     provider: text(search.provider),
   }),
-  component: lazyRouteComponent(() => import("./routes/runs"), "Runs"),
+  component: page(() => import("./routes/runs"), "Runs"),
 });
 
 const run = createRoute({
   getParentRoute: () => inside,
   path: "/runs/$id",
   validateSearch: (search): { view?: RunView } => ({ view: RUN_VIEWS.find((view) => view === search.view) }),
-  component: lazyRouteComponent(() => import("./routes/run"), "RunPage"),
+  component: page(() => import("./routes/run"), "RunPage"),
 });
 
 const settings = createRoute({
   getParentRoute: () => inside,
   path: "/settings",
-  component: lazyRouteComponent(() => import("./routes/settings"), "Settings"),
+  component: page(() => import("./routes/settings"), "Settings"),
 });
 
 const admin = createRoute({
   getParentRoute: () => inside,
   path: "/admin",
   validateSearch: (search): { view?: AdminView } => ({ view: ADMIN_VIEWS.find((view) => view === search.view) }),
-  component: lazyRouteComponent(() => import("./routes/admin"), "Admin"),
+  component: page(() => import("./routes/admin"), "Admin"),
 });
 
 const pages = [dashboard, connect, login, playground, runs, run, settings, admin];

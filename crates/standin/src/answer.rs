@@ -39,6 +39,8 @@ pub(crate) enum Answer {
 /// What goes wrong on request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
+    /// `[fault:400]`: the prompt is refused, with what it asks for as the reason.
+    BadRequest,
     /// `[fault:401]`: the credential is refused.
     Unauthorized,
     /// `[fault:429]`: too many requests, `retry-after: 7`.
@@ -70,6 +72,14 @@ impl Question {
 }
 
 impl Answer {
+    /// What it comes to.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Text(chunks) => chunks.concat(),
+            Self::Shell(command) => command.clone(),
+        }
+    }
+
     /// A text, streamed word by word.
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.split_inclusive(' ').map(str::to_owned).collect())
@@ -100,6 +110,7 @@ fn take_fault(prompt: &str) -> (String, Option<Fault>) {
     let Some((before, rest)) = prompt.split_once("[fault:") else { return (prompt.to_owned(), None) };
     let Some((name, after)) = rest.split_once(']') else { return (prompt.to_owned(), None) };
     let fault = match name.trim() {
+        "400" => Fault::BadRequest,
         "401" => Fault::Unauthorized,
         "429" => Fault::RateLimited,
         "500" => Fault::Internal,

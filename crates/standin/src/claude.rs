@@ -137,6 +137,9 @@ fn messages(request: &Received) -> Reply {
         Err(e) => return error(400, "invalid_request_error", &e.to_string()),
     };
     let mut question = question(&asked.messages);
+    if question.fault == Some(Fault::BadRequest) {
+        return error(400, "invalid_request_error", &question.answer.words());
+    }
     if let Some(refusal) = question.fault.and_then(fault_reply) {
         return refusal;
     }
@@ -247,7 +250,7 @@ fn fault_reply(fault: Fault) -> Option<Reply> {
         }
         Fault::Internal => Some(error(500, "api_error", "Internal server error")),
         Fault::Overloaded => Some(error(529, "overloaded_error", "Overloaded")),
-        Fault::Slow(_) | Fault::Stall | Fault::Cut => None,
+        Fault::BadRequest | Fault::Slow(_) | Fault::Stall | Fault::Cut => None,
     }
 }
 

@@ -130,6 +130,9 @@ fn responses(request: &Received) -> Reply {
         Err(e) => return error(400, "invalid_request_error", &e.to_string(), None),
     };
     let mut question = question(&asked.input);
+    if question.fault == Some(Fault::BadRequest) {
+        return error(400, "invalid_request_error", &question.answer.words(), None);
+    }
     if let Some(refusal) = question.fault.and_then(fault_reply) {
         return refusal;
     }
@@ -325,7 +328,7 @@ fn fault_reply(fault: Fault) -> Option<Reply> {
             let message = "The engine is currently overloaded, please try again later.";
             Some(error(503, "server_error", message, Some("server_is_overloaded")))
         }
-        Fault::Slow(_) | Fault::Stall | Fault::Cut => None,
+        Fault::BadRequest | Fault::Slow(_) | Fault::Stall | Fault::Cut => None,
     }
 }
 

@@ -169,6 +169,9 @@ fn plain(request: &Received, model: &str, stream: bool) -> Reply {
 
 fn generate(asked: GenerateRequest, model: &str, stream: bool, shape: Shape) -> Reply {
     let mut question = question(&asked.contents);
+    if question.fault == Some(Fault::BadRequest) {
+        return error(400, "INVALID_ARGUMENT", &question.answer.words(), &[]);
+    }
     if let Some(refusal) = question.fault.and_then(fault_reply) {
         return refusal;
     }
@@ -238,7 +241,7 @@ fn fault_reply(fault: Fault) -> Option<Reply> {
         Fault::Internal => Some(error(500, "INTERNAL", INTERNAL, &[])),
         // Google says 503 to what Anthropic says 529 to.
         Fault::Overloaded => Some(error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.", &[])),
-        Fault::Slow(_) | Fault::Stall | Fault::Cut => None,
+        Fault::BadRequest | Fault::Slow(_) | Fault::Stall | Fault::Cut => None,
     }
 }
 

@@ -93,7 +93,10 @@ impl Script {
                 beats.extend([Beat::Wait(BEFORE_CUT), Beat::Cut]);
             }
             // The others are answered with a status, before any stream.
-            None | Some(Fault::Unauthorized | Fault::RateLimited | Fault::Internal | Fault::Overloaded) => {
+            None
+            | Some(
+                Fault::BadRequest | Fault::Unauthorized | Fault::RateLimited | Fault::Internal | Fault::Overloaded,
+            ) => {
                 beats.extend(chunks);
             }
         }

@@ -64,7 +64,9 @@ async function follow(id: string, shown: Store<Followed>, signal: AbortSignal): 
       if (signal.aborted) return;
       take();
       const problem = asProblem(thrown);
-      if (problem.status !== 0 && problem.status < 500 && problem.status !== 429) {
+      // Whose session has ended may sign in again, and is asked to by whatever else the page looks up.
+      const passes = problem.status === 0 || problem.status >= 500 || problem.status === 429 || problem.status === 401;
+      if (!passes) {
         shown.set({ ...shown.get(), problem, lost: false });
         return;
       }

@@ -1,13 +1,16 @@
-import type { QueryClient } from "@tanstack/react-query";
+import type { QueryClient, QueryKey } from "@tanstack/react-query";
 import { Store } from "../lib/store";
-import { Problem } from "./problem";
+import { asProblem, type Problem } from "./problem";
 import type { components } from "./schema";
 import { backoff, pause, readStream } from "./stream";
 
-/** Whether the server is there, as the stream of changes tells. */
-export type Reach = "connecting" | "live" | "lost";
+/** Whether the server is there, as the stream of changes tells; or why it refuses to tell of changes. */
+export type Reach = "connecting" | "live" | "lost" | Problem;
 
 export const reach = new Store<Reach>("connecting");
+
+/** How long what changes is collected before it is looked up, ms. */
+const COLLECTED = 300;
 
 /** How often it was lost and found again: who follows something else looks again when it changes. */
 export const found = new Store(0);
@@ -33,43 +36,75 @@ export function followChanges(queries: QueryClient): () => void {
 }
 
 async function follow(queries: QueryClient, signal: AbortSignal): Promise<void> {
+  const again = lookUpAgain(queries, signal);
+  const tell = (now: Reach) => {
+    if (reach.get() === "lost" && now !== "lost") found.set(found.get() + 1);
+    reach.set(now);
+  };
   for (let attempt = 0; !signal.aborted; attempt += 1) {
     try {
       const open = () => {
         attempt = 0;
-        if (reach.get() === "lost") found.set(found.get() + 1);
-        reach.set("live");
+        tell("live");
         // Nothing of before is told.
-        void queries.invalidateQueries();
+        void everything(queries);
       };
-      await readStream("/api/v1/events", { open, message: ({ data }) => changed(queries, data) }, signal);
+      await readStream("/api/v1/events", { open, message: ({ data }) => changed(queries, again, data) }, signal);
       // It ends by itself after an hour, and with the server.
       if (!signal.aborted) await pause(250, signal);
     } catch (thrown) {
       if (signal.aborted) return;
-      if (thrown instanceof Problem && thrown.status === 401) {
+      const problem = asProblem(thrown);
+      if (problem.status === 401) {
         void queries.invalidateQueries({ queryKey: ["me"] });
         return;
       }
-      reach.set("lost");
+      tell(problem.status === 0 || problem.status >= 500 ? "lost" : problem);
       await pause(backoff(attempt), signal);
     }
   }
 }
 
-function changed(queries: QueryClient, data: string): void {
+/** Looks everything up again but models, which are not this server's own: their provider is asked for them. */
+const everything = (queries: QueryClient) =>
+  queries.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] !== "models" });
+
+/**
+ * Looks up again what has changed, all that changes within a moment at once; what is being looked up already, as it was
+ * before the change, comes to its end first.
+ */
+function lookUpAgain(queries: QueryClient, signal: AbortSignal): (...keys: QueryKey[]) => void {
+  const due = new Map<string, QueryKey>();
+  let waiting = false;
+  const soon = async () => {
+    if (waiting) return;
+    waiting = true;
+    await pause(COLLECTED, signal);
+    waiting = false;
+    if (signal.aborted) return;
+    for (const [name, queryKey] of due) {
+      if (queries.isFetching({ queryKey }) > 0) continue;
+      due.delete(name);
+      void queries.invalidateQueries({ queryKey });
+    }
+    if (due.size > 0) void soon();
+  };
+  return (...keys) => {
+    for (const key of keys) due.set(JSON.stringify(key), key);
+    void soon();
+  };
+}
+
+function changed(queries: QueryClient, again: (...keys: QueryKey[]) => void, data: string): void {
   const change = JSON.parse(data) as components["schemas"]["Change"];
   switch (change.type) {
     case "run":
-      void queries.invalidateQueries({ queryKey: ["runs"] });
-      void queries.invalidateQueries({ queryKey: ["run", change.id] });
+      again(["runs"], ["run", change.id]);
       return;
     case "connection":
-      void queries.invalidateQueries({ queryKey: ["connections"] });
-      void queries.invalidateQueries({ queryKey: ["providers"] });
-      void queries.invalidateQueries({ queryKey: ["models", change.id] });
+      again(["connections"], ["providers"], ["models", change.id]);
       return;
     case "resync":
-      void queries.invalidateQueries();
+      void everything(queries);
   }
 }

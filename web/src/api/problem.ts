@@ -10,21 +10,21 @@ export class Problem extends Error {
   readonly hint: string | null;
   /** Under which id the server's log has it. */
   readonly requestId: string | null;
-  /** When to try again, seconds from the answer. */
-  readonly retryAfter: number | null;
+  /** When to try again, as RFC 3339. */
+  readonly retryAt: string | null;
 
   constructor(
     status: number,
     code: string,
     message: string,
-    more: { hint?: string | null; requestId?: string | null; retryAfter?: number | null } = {},
+    more: { hint?: string | null; requestId?: string | null; retryAt?: string | null } = {},
   ) {
     super(message);
     this.status = status;
     this.code = code;
     this.hint = more.hint ?? null;
     this.requestId = more.requestId ?? null;
-    this.retryAfter = more.retryAfter ?? null;
+    this.retryAt = more.retryAt ?? null;
   }
 }
 
@@ -36,20 +36,20 @@ export const unreachable = () =>
 
 /** What the body of an answer says that is no success. A proxy's own page is none of ours. */
 export function problemOf(status: number, body: unknown, headers?: Headers): Problem {
-  const retry = Number(headers?.get("retry-after") ?? Number.NaN);
-  const retryAfter = Number.isFinite(retry) ? retry : null;
+  const wait = Number(headers?.get("retry-after") ?? Number.NaN);
+  const retryAt = Number.isFinite(wait) ? new Date(Date.now() + wait * 1000).toISOString() : null;
   const error = (body as components["schemas"]["ErrorBody"] | undefined)?.error;
   if (typeof error?.message === "string") {
     return new Problem(status, error.code, error.message, {
       hint: error.hint,
       requestId: error.request_id,
-      retryAfter,
+      retryAt: error.retry_at ?? retryAt,
     });
   }
   if (status === 502 || status === 503 || status === 504) return unreachable();
   return new Problem(status, "internal", `the server answered with status ${status} and no reason`, {
     hint: "Something between this page and the server may have answered in its place.",
-    retryAfter,
+    retryAt,
   });
 }
 

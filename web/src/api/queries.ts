@@ -65,7 +65,10 @@ export const people = {
     pages(["usage", days], (query, signal) =>
       take(api.GET("/api/v1/usage", { signal, params: { query: { ...query, days, limit: 200 } } })),
     ),
-  users: () => pages(["users"], (query, signal) => take(api.GET("/api/v1/users", { signal, params: { query } }))),
+  users: () =>
+    pages(["users"], (query, signal) =>
+      take(api.GET("/api/v1/users", { signal, params: { query: { ...query, limit: 200 } } })),
+    ),
   audit: () => pages(["audit"], (query, signal) => take(api.GET("/api/v1/audit", { signal, params: { query } }))),
   sandboxes: () =>
     pages(["sandboxes", "all"], (query, signal) =>

@@ -55,11 +55,11 @@ export const backoff = (attempt: number, chance = Math.random()): number =>
   Math.min(1000 * 2 ** Math.min(attempt, 10), 4000) * (0.75 + chance / 2);
 
 /** Waits, unless it is given up. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+    if (signal?.aborted) return resolve();
     const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
+    signal?.addEventListener(
       "abort",
       () => {
         clearTimeout(timer);

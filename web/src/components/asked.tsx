@@ -16,7 +16,7 @@ export function Loading({ children = "Loading" }: { children?: string }) {
 }
 
 type Props<T> = {
-  query: Pick<UseQueryResult<T>, "data" | "error" | "isFetching" | "refetch">;
+  query: Pick<UseQueryResult<T>, "data" | "error" | "isFetching" | "isRefetchError" | "refetch">;
   /** What cannot be shown where it does not come. */
   title: string;
   children: (data: T) => ReactNode;
@@ -24,7 +24,16 @@ type Props<T> = {
 
 /** What was asked of the server: on its way, there, or why not. What was there before stays while it is asked again. */
 export function Asked<T>({ query, title, children }: Props<T>) {
-  if (query.data !== undefined) return children(query.data);
+  if (query.data !== undefined) {
+    // That the server does not answer at all is said above the page.
+    const old = query.isRefetchError && asProblem(query.error).code !== "unreachable";
+    return (
+      <>
+        {old && <ProblemNote problem={query.error} title="What you see may be old" className="mb-4" />}
+        {children(query.data)}
+      </>
+    );
+  }
   if (!query.error) return <Loading />;
   return (
     <ProblemNote problem={asProblem(query.error)} title={title}>

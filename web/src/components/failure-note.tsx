@@ -2,6 +2,7 @@ import type { ReactNode } from "react";
 import type { Failure } from "../api/client";
 import { sentence } from "../lib/text";
 import { Icon } from "./icon";
+import { RequestId } from "./request-id";
 import { Time } from "./time";
 import { Words } from "./words";
 
@@ -31,6 +32,7 @@ export function FailureNote({ failure, children }: { failure: Failure; children?
         <p className="text-xs text-ink-soft">
           <code>{failure.code}</code>
         </p>
+        {failure.request_id && <RequestId>{failure.request_id}</RequestId>}
         {children && <div className="flex flex-wrap gap-2 pt-1">{children}</div>}
       </div>
     </div>

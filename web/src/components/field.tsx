@@ -21,7 +21,7 @@ function Around({ id, label, hint, wrong, children }: Common & { id: string; chi
       </label>
       {children}
       {wrong ? (
-        <p id={`${id}-wrong`} className="text-bad">
+        <p id={`${id}-wrong`} role="alert" className="text-bad">
           <Words>{wrong}</Words>
         </p>
       ) : (

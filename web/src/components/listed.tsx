@@ -2,6 +2,7 @@ import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query
 import type { ReactNode } from "react";
 import { Asked } from "./asked";
 import { Button } from "./button";
+import { ProblemNote } from "./problem-note";
 
 type Props<T> = {
   query: UseInfiniteQueryResult<InfiniteData<{ items: T[] }>>;
@@ -24,6 +25,9 @@ export function Listed<T>({ query, title, empty, more, children }: Props<T>) {
         return (
           <>
             {children(items)}
+            {query.isFetchNextPageError && (
+              <ProblemNote problem={query.error} title="No more can be shown" className="mt-4" />
+            )}
             {query.hasNextPage && (
               <Button
                 className="mt-4"

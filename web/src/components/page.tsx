@@ -1,8 +1,11 @@
 import { useRouterState } from "@tanstack/react-router";
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useEffect, useLayoutEffect, useRef } from "react";
 
 /** The last page that was begun: a page that follows another one takes the focus, the first one does not. */
 let before: string | null = null;
+
+/** Whether a title had the focus when it went: what comes in the place of a page that was loading takes it over. */
+let hadFocus = false;
 
 type Props = {
   title: string;
@@ -20,11 +23,20 @@ export function Page({ title, windowTitle, beside, width = "work", children }: P
   const heading = useRef<HTMLHeadingElement>(null);
   // Where the router has arrived: a page that is about to go must not take it.
   const path = useRouterState({ select: (state) => state.resolvedLocation?.pathname });
+  // Who goes to a place on a page goes on there.
+  const place = useRouterState({ select: (state) => state.resolvedLocation?.hash });
   useEffect(() => {
     if (path === undefined) return;
-    if (before !== null && before !== path) heading.current?.focus();
+    if (!place && (hadFocus || (before !== null && before !== path))) heading.current?.focus();
+    hadFocus = false;
     before = path;
-  }, [path]);
+  }, [path, place]);
+  useLayoutEffect(() => {
+    const title = heading.current;
+    return () => {
+      hadFocus = document.activeElement === title;
+    };
+  }, []);
   useEffect(() => {
     document.title = `${windowTitle ?? title} · Polydev`;
   }, [title, windowTitle]);

@@ -1,8 +1,9 @@
 import type { ReactNode } from "react";
 import { asProblem } from "../api/problem";
 import { sentence } from "../lib/text";
-import { CopyIcon } from "./copy";
 import { Icon } from "./icon";
+import { RequestId } from "./request-id";
+import { TryAgain } from "./time";
 import { Words } from "./words";
 
 type Props = {
@@ -17,7 +18,7 @@ type Props = {
 
 /** What went wrong, what to do, and under which id the server's log has it. */
 export function ProblemNote({ problem, title, children, className = "" }: Props) {
-  const { message, hint, requestId } = asProblem(problem);
+  const { message, hint, requestId, retryAt } = asProblem(problem);
   return (
     <div role="alert" className={`flex gap-3 rounded-md border border-bad bg-bad-wash p-3 text-ink ${className}`}>
       <Icon name="bad" className="mt-0.5 text-bad" />
@@ -31,12 +32,8 @@ export function ProblemNote({ problem, title, children, className = "" }: Props)
             <Words>{sentence(hint)}</Words>
           </p>
         )}
-        {requestId && (
-          <p className="flex flex-wrap items-center gap-x-1 text-xs text-ink-soft">
-            Request <code className="select-all">{requestId}</code>
-            <CopyIcon text={requestId} what="the request's id" className="size-6 pointer-coarse:size-11" />
-          </p>
-        )}
+        {retryAt && <TryAgain at={retryAt} />}
+        {requestId && <RequestId>{requestId}</RequestId>}
         {children && <div className="flex flex-wrap gap-2 pt-1">{children}</div>}
       </div>
     </div>

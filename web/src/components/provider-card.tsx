@@ -1,16 +1,17 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { type ReactNode, useId, useState } from "react";
+import { type ReactNode, useEffect, useId, useState } from "react";
 import { api, type Connection, type Provider, take } from "../api/client";
 import { queries } from "../api/queries";
 import { announce } from "../lib/announce";
 import { methodWord } from "../lib/methods";
-import { ofConnection } from "../lib/standing";
+import { isGood, ofConnection } from "../lib/standing";
 import { sentence } from "../lib/text";
 import { Button, pressed } from "./button";
 import { Disconnect } from "./disconnect";
 import { OutLink } from "./out-link";
 import { ProblemNote } from "./problem-note";
+import { RequestId } from "./request-id";
 import { Status } from "./status";
 import { Time } from "./time";
 import { Words } from "./words";
@@ -76,6 +77,7 @@ function Facts({ connection }: { connection: Connection }) {
               <Words>{sentence(error.hint)}</Words>
             </p>
           )}
+          {error.request_id && <RequestId>{error.request_id}</RequestId>}
         </div>
       )}
     </>
@@ -99,12 +101,24 @@ function Ways({ provider: { provider, methods, label } }: { provider: Provider }
         Connect
       </Link>
       {methods.includes("api_key") && (
-        <Link to="/connect/$provider" params={{ provider }} hash="api_key" className={pressed("plain")}>
+        <Link
+          to="/connect/$provider"
+          params={{ provider }}
+          hash="api_key"
+          className={pressed("plain")}
+          aria-label={`Use an API key: ${label}`}
+        >
           Use an API key
         </Link>
       )}
       {methods.includes("import") && (
-        <Link to="/connect/$provider" params={{ provider }} hash="import" className={pressed("plain")}>
+        <Link
+          to="/connect/$provider"
+          params={{ provider }}
+          hash="import"
+          className={pressed("plain")}
+          aria-label={`Import: ${label}`}
+        >
           Import
         </Link>
       )}
@@ -112,40 +126,71 @@ function Ways({ provider: { provider, methods, label } }: { provider: Provider }
   );
 }
 
+/** How long a check that went well is told of, ms. */
+const CHECKED = 5000;
+
 function Connected({ provider, connection }: { provider: Provider; connection: Connection }) {
   const queryClient = useQueryClient();
   const [leaving, setLeaving] = useState(false);
-  const over = connection.status === "needs_reconnect" || connection.status === "revoked";
+  const over = !isGood(connection.status);
   const check = useMutation({
     mutationFn: () =>
       take(api.POST("/api/v1/connections/{provider}/verify", { params: { path: { provider: connection.provider } } })),
     onSuccess: ({ status }) => {
-      announce(status === "active" ? `${provider.label} takes the connection` : `${provider.label} does not take it`);
+      announce(isGood(status) ? `${provider.label} takes the connection` : `${provider.label} does not take it`);
       return queryClient.invalidateQueries({ queryKey: queries.connections().queryKey });
     },
   });
+  const { isSuccess, reset } = check;
+  useEffect(() => {
+    if (!isSuccess) return;
+    const timer = setTimeout(reset, CHECKED);
+    return () => clearTimeout(timer);
+  }, [isSuccess, reset]);
+  const works = !over && isSuccess && isGood(check.data.status);
+  const named = (what: string) => `${what}: ${provider.label}`;
   return (
     <>
       {check.isError && <ProblemNote problem={check.error} title="It could not be checked" className="mb-3" />}
       <div className="flex flex-wrap gap-2">
         {over ? (
-          <Link to="/connect/$provider" params={{ provider: provider.provider }} className={pressed("main")}>
+          <Link
+            to="/connect/$provider"
+            params={{ provider: provider.provider }}
+            className={pressed("main")}
+            aria-label={named("Reconnect")}
+          >
             Reconnect
           </Link>
         ) : (
-          <Link to="/playground" search={{ provider: provider.provider }} className={pressed("plain")}>
+          <Link
+            to="/playground"
+            search={{ provider: provider.provider }}
+            className={pressed("plain")}
+            aria-label={named("Ask it something")}
+          >
             Ask it something
           </Link>
         )}
-        <Button busy={check.isPending} onClick={() => check.mutate()}>
-          {check.isSuccess && check.data.status === "active" ? "Checked: it works" : "Check"}
+        <Button busy={check.isPending} onClick={() => check.mutate()} aria-label={works ? undefined : named("Check")}>
+          {works ? "Checked: it works" : "Check"}
         </Button>
         {!over && (
-          <Link to="/connect/$provider" params={{ provider: provider.provider }} className={pressed("plain")}>
+          <Link
+            to="/connect/$provider"
+            params={{ provider: provider.provider }}
+            className={pressed("plain")}
+            aria-label={named("Replace")}
+          >
             Replace
           </Link>
         )}
-        <Button kind="quiet" className="text-bad hover:bg-bad-wash" onClick={() => setLeaving(true)}>
+        <Button
+          kind="quiet"
+          className="text-bad hover:bg-bad-wash"
+          aria-label={named("Disconnect")}
+          onClick={() => setLeaving(true)}
+        >
           Disconnect
         </Button>
       </div>

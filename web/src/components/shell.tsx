@@ -34,7 +34,7 @@ export function Shell() {
       >
         Skip to the page
       </a>
-      <header className="flex h-12 items-center justify-between border-b px-4 md:hidden">
+      <header className="flex min-h-12 items-center justify-between gap-4 border-b px-4 md:hidden">
         <Link to="/" aria-label="Polydev, dashboard">
           <Mark />
         </Link>

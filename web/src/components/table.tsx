@@ -58,11 +58,10 @@ export function Table<T>({ title, columns, rows, id }: Props<T>) {
                   role="cell"
                   className={`${nothing ? "hidden sm:table-cell" : ""} align-middle sm:h-11 sm:py-1.5 sm:pr-4 sm:last:pr-0 ${whole ? "order-first w-full sm:w-auto" : ""} ${soft ? "text-ink-soft" : ""} ${className ?? ""}`}
                 >
-                  {!whole && !plain && (
-                    <span aria-hidden="true" className="mr-1 text-xs text-ink-faint sm:hidden">
-                      {head}
-                    </span>
-                  )}
+                  {/* Where there are no columns, each says what it is of; of what is plain, only those who cannot see it are told. */}
+                  <span className={`sm:hidden ${whole || plain ? "unseen" : "mr-1 text-xs text-ink-faint"}`}>
+                    {head}{" "}
+                  </span>
                   {nothing ? "–" : content}
                 </td>
               );

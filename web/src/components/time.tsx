@@ -1,23 +1,40 @@
-import { useEffect, useState } from "react";
-import { changesIn, exact, relative } from "../lib/time";
+import { useEffect, useReducer } from "react";
+import { changesIn, exact, relative, span } from "../lib/time";
 
-/** The clock, read again whenever what is said of this moment changes. */
-function useNow(at: number): number {
-  const [now, setNow] = useState(Date.now);
+/** The clock, read again whenever what is said of this moment changes, and whenever it is drawn. */
+function useClock(at: number): number {
+  const [, tick] = useReducer((ticks: number) => ticks + 1, 0);
+  const now = Date.now();
   useEffect(() => {
-    const timer = setTimeout(() => setNow(Date.now()), changesIn(at, now));
+    const timer = setTimeout(tick, changesIn(at, now));
     return () => clearTimeout(timer);
-  }, [at, now]);
+  });
   return now;
 }
 
 /** A moment, as people say it; exactly for the pointer and for programs. */
 export function Time({ at, className }: { at: string; className?: string }) {
   const moment = Date.parse(at);
-  const now = useNow(moment);
+  const now = useClock(moment);
   return (
     <time dateTime={at} title={exact(moment)} className={`whitespace-nowrap ${className ?? ""}`}>
       {relative(moment, now)}
     </time>
+  );
+}
+
+/** That something can be tried again, and when. */
+export function TryAgain({ at }: { at: string }) {
+  const moment = Date.parse(at);
+  const left = moment - useClock(moment);
+  if (left <= 0) return <p>It can be tried again now.</p>;
+  return (
+    <p>
+      It can be tried again in{" "}
+      <time dateTime={at} title={exact(moment)}>
+        {span(Math.ceil(left / 1000) * 1000)}
+      </time>
+      .
+    </p>
   );
 }

@@ -4,8 +4,11 @@ import { announce } from "./announce";
 /** How often a text that grows is read on, ms: what is read sooner cuts off what is being read. */
 const EVERY = 2500;
 
-/** Reads a growing text to a screen reader, sentence after sentence, and says when it is over. */
-export function useSpoken(text: string, over: string | null): void {
+/**
+ * Reads a growing text to a screen reader, sentence after sentence, and says when it is over: `null` before that,
+ * `undefined` while it is not known. What was over from the start is not read.
+ */
+export function useSpoken(text: string, over: string | null | undefined): void {
   const said = useRef(0);
   const latest = useRef(text);
   latest.current = text;
@@ -25,7 +28,7 @@ export function useSpoken(text: string, over: string | null): void {
   }, [over]);
   const before = useRef(over);
   useEffect(() => {
-    if (over !== null && before.current === null) {
+    if (typeof over === "string" && before.current === null) {
       announce(`${latest.current.slice(said.current)} ${over}`.trim().slice(-2000));
     }
     before.current = over;

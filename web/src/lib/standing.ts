@@ -4,6 +4,9 @@ import type { Standing } from "../components/status";
 /** Where a run can stand, in the order in which it does. */
 export const STATUSES: RunStatus[] = ["queued", "running", "completed", "failed", "cancelled"];
 
+/** Whether runs can use a connection that stands so. */
+export const isGood = (status: Connection["status"]): boolean => status === "active" || status === "expiring";
+
 /** How a connection stands, in a word. */
 export function ofConnection(connection: Connection | undefined): { is: Standing; word: string } {
   if (!connection) return { is: "idle", word: "Not connected" };

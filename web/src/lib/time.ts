@@ -5,7 +5,8 @@ const DAY = 24 * HOUR;
 
 const plural = (value: number, unit: string) => `${value} ${unit}${value === 1 ? "" : "s"}`;
 
-function span(ms: number): string {
+/** How long, in the largest unit of which it has one: `12 minutes`. */
+export function span(ms: number): string {
   if (ms < MINUTE) return plural(Math.floor(ms / SECOND), "second");
   if (ms < HOUR) return plural(Math.floor(ms / MINUTE), "minute");
   if (ms < DAY) return plural(Math.floor(ms / HOUR), "hour");

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link, useParams } from "@tanstack/react-router";
-import { useState } from "react";
+import { Link, useParams, useRouter } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
 import type { Connection, Provider } from "../api/client";
 import { queries } from "../api/queries";
 import { Asked } from "../components/asked";
@@ -31,6 +31,9 @@ export function Connect() {
 
 function Ways({ provider }: { provider: Provider }) {
   const [done, setDone] = useState<Connection | null>(null);
+  const router = useRouter();
+  // Who goes here from here begins again.
+  useEffect(() => router.subscribe("onBeforeNavigate", ({ pathChanged }) => pathChanged || setDone(null)), [router]);
   if (done) return <Connected provider={provider} connection={done} />;
   const { methods, policy, setup_token_command: command } = provider;
   const ways = [

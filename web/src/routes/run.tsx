@@ -3,15 +3,18 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { useEffect } from "react";
 import type { Run } from "../api/client";
 import { useRunEvents } from "../api/follow";
+import { asProblem } from "../api/problem";
 import { queries } from "../api/queries";
-import { freshKey, useSend } from "../api/send";
+import { sentAs, useSend } from "../api/send";
 import { Transcript } from "../components/answer/transcript";
 import { Asked, Loading } from "../components/asked";
 import { Button, pressed } from "../components/button";
 import { CopyIcon } from "../components/copy";
 import { FailureNote } from "../components/failure-note";
 import { Page } from "../components/page";
+import { useFillIn } from "../components/playground/fill-in";
 import { ProblemNote } from "../components/problem-note";
+import { Reconnect } from "../components/reconnect";
 import { Console } from "../components/run/console";
 import { DeleteRun } from "../components/run/delete-run";
 import { Downloads } from "../components/run/downloads";
@@ -32,10 +35,11 @@ import { firstLine } from "../lib/text";
 export function RunPage() {
   const { id } = useParams({ from: "/inside/runs/$id" });
   const run = useQuery(queries.run(id));
-  if (run.data) return <Shown key={id} run={run.data} />;
+  // One that was deleted meanwhile is not there, however much of it is still known.
+  if (run.data && asProblem(run.error).status !== 404) return <Shown key={id} run={run.data} />;
   return (
     <Page title="Run">
-      <Asked query={run} title="This run cannot be shown">
+      <Asked query={{ ...run, data: undefined }} title="This run cannot be shown">
         {() => null}
       </Asked>
       <Link to="/runs" className={pressed("plain", "mt-4")}>
@@ -59,21 +63,17 @@ function Shown({ run }: { run: Run }) {
   useEffect(() => {
     if (over) void queryClient.invalidateQueries({ queryKey: ["run", run.id] });
   }, [over, queryClient, run.id]);
-  const resend = useSend((made) => void navigate({ to: "/runs/$id", params: { id: made.id }, search: {} }));
-  const again = (
-    <Button
-      icon="again"
-      busy={resend.isPending}
-      onClick={() =>
-        resend.mutate({
-          provider: run.provider,
-          prompt: run.prompt ?? "",
-          ...(run.model && { model: run.model }),
-          files: [],
-          key: freshKey(),
-        })
-      }
-    >
+  const resend = useSend();
+  const fillIn = useFillIn();
+  const onResend = () =>
+    run.given && run.given.files.length > 0
+      ? fillIn(run)
+      : resend.mutate(sentAs(run), {
+          onSuccess: (made) => void navigate({ to: "/runs/$id", params: { id: made.id }, search: {} }),
+        });
+  // What it was asked with is told to whose it is.
+  const again = run.given && (
+    <Button icon="again" busy={resend.isPending} onClick={onResend}>
       Resend
     </Button>
   );
@@ -96,16 +96,21 @@ function Shown({ run }: { run: Run }) {
     >
       <div className="grid gap-x-10 gap-y-8 lg:grid-cols-[minmax(0,1fr)_20rem] xl:grid-cols-[minmax(0,1fr)_24rem]">
         <div className="min-w-0 space-y-6">
-          {resend.isError && <ProblemNote problem={resend.error} title="It was not sent" />}
-          <section aria-label="The prompt" className="flex items-start gap-2 rounded-md border bg-sheet py-2 pr-2 pl-4">
-            <div
+          {resend.isError && (
+            <ProblemNote problem={resend.error} title="It was not sent">
+              <Reconnect code={asProblem(resend.error).code} provider={run.provider} />
+            </ProblemNote>
+          )}
+          <div className="flex items-start gap-2 rounded-md border bg-sheet py-2 pr-2 pl-4">
+            <section
+              aria-label="The prompt"
               tabIndex={0}
               className="max-h-72 min-w-0 grow overflow-y-auto py-2 text-md break-words whitespace-pre-wrap"
             >
               {prompt}
-            </div>
+            </section>
             <CopyIcon text={prompt} what="the prompt" />
-          </section>
+          </div>
           {followed.lost && (
             <p role="status" className="text-wary">
               What comes next is shown as soon as the server answers again.
@@ -127,7 +132,12 @@ function Shown({ run }: { run: Run }) {
                     {followed.run.parts.length === 0 && !over && (
                       <Loading>{status === "queued" ? "It waits for its turn" : "Its tool is at work"}</Loading>
                     )}
-                    {failure && <FailureNote failure={failure}>{again}</FailureNote>}
+                    {failure && (
+                      <FailureNote failure={failure}>
+                        <Reconnect code={failure.code} provider={run.provider} />
+                        {again}
+                      </FailureNote>
+                    )}
                     {status === "cancelled" && <p className="text-ink-soft">It was stopped here.</p>}
                   </div>
                 ),
@@ -145,10 +155,10 @@ function Shown({ run }: { run: Run }) {
             <FilesOut run={run.id} over={over} />
           </Section>
           <Section title="What it reached">
-            <NetworkSeen run={run.id} />
+            <NetworkSeen run={run.id} over={over} />
           </Section>
           <Section title="Download">
-            <Downloads id={run.id} events={followed.events} />
+            <Downloads id={run.id} events={followed.events} whole={isOver(followed.run.status)} />
           </Section>
         </div>
       </div>

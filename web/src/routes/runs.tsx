@@ -2,10 +2,10 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import type { RunStatus } from "../api/client";
 import { queries } from "../api/queries";
-import { Asked } from "../components/asked";
 import { Button, pressed } from "../components/button";
 import { Empty } from "../components/empty";
 import { Choice } from "../components/field";
+import { Listed } from "../components/listed";
 import { Page } from "../components/page";
 import { RunTable } from "../components/run-table";
 import { ofRun, STATUSES } from "../lib/standing";
@@ -55,27 +55,14 @@ export function Runs() {
           </Button>
         )}
       </div>
-      <Asked query={runs} title="Your runs cannot be shown">
-        {({ pages }) => {
-          const all = pages.flatMap((page) => page.items);
-          if (all.length === 0) return filtered ? <NoneOfThese /> : <NoneYet />;
-          return (
-            <>
-              <RunTable title="Your runs" runs={all} />
-              {runs.hasNextPage && (
-                <Button
-                  className="mt-4"
-                  icon="down"
-                  busy={runs.isFetchingNextPage}
-                  onClick={() => void runs.fetchNextPage()}
-                >
-                  Older runs
-                </Button>
-              )}
-            </>
-          );
-        }}
-      </Asked>
+      <Listed
+        query={runs}
+        title="Your runs cannot be shown"
+        more="Older runs"
+        empty={filtered ? <NoneOfThese /> : <NoneYet />}
+      >
+        {(items) => <RunTable title="Your runs" runs={items} />}
+      </Listed>
     </Page>
   );
 }

@@ -52,6 +52,7 @@ function FirstAccount({ token }: { token: string }) {
     const password = String(form.get("password"));
     const same = password === form.get("again");
     setDiffer(!same);
+    if (!same) event.currentTarget.querySelector<HTMLInputElement>("[name=again]")?.focus();
     if (same && !make.isPending) make.mutate({ email: String(form.get("email")), password });
   };
   const over = make.isError && asProblem(make.error).status === 410;

@@ -7,6 +7,7 @@ import { Button } from "../components/button";
 import { Doorstep } from "../components/doorstep";
 import { Field } from "../components/field";
 import { ProblemNote } from "../components/problem-note";
+import { forgetDrafts } from "../lib/draft";
 
 /** Where one is let in. */
 export function SignIn() {
@@ -17,6 +18,7 @@ export function SignIn() {
     mutationFn: (body: { email: string; password: string }) => take(api.POST("/api/v1/session", { body })),
     onSuccess: async (me) => {
       queryClient.clear();
+      forgetDrafts(me.id);
       queryClient.setQueryData(queries.me().queryKey, me);
       await navigate({ href: next ?? "/", replace: true });
     },

@@ -122,6 +122,21 @@ pub struct RunView {
     pub finished_at: Option<String>,
     /// From start to end, milliseconds.
     pub duration_ms: Option<i64>,
+    /// What else it was asked with: where one run of one's own is looked at, and null in lists.
+    pub given: Option<Given>,
+}
+
+/// What a run was asked with besides its prompt and model: what asking the same again takes.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Given {
+    /// What was added to the tool's own system prompt.
+    pub system: Option<String>,
+    /// Which of its own tools the tool may use.
+    pub tools: Tools,
+    /// How long it may take, in seconds.
+    pub timeout_s: i64,
+    /// The paths of the files that it was given.
+    pub files: Vec<String>,
 }
 
 impl From<Run> for RunView {
@@ -142,6 +157,7 @@ impl From<Run> for RunView {
             started_at: run.started_at.map(time::rfc3339),
             finished_at: run.finished_at.map(time::rfc3339),
             duration_ms: run.started_at.zip(run.finished_at).map(|(from, to)| to - from),
+            given: None,
         }
     }
 }
@@ -312,7 +328,13 @@ async fn list(State(app): State<App>, auth: Auth, Query(query): Query<RunsQuery>
 async fn show(State(app): State<App>, auth: Auth, Path(id): Path<String>) -> ApiResult<Json<RunView>> {
     let who = auth.require(Scope::RunsRead)?;
     let run = others::run(&app, &who, &id).await?;
-    Ok(Json(others::run_view(&who, run)))
+    let given = if run.user_id == who.user_id {
+        let files = app.store.run_file_paths(&run.id).await?;
+        Some(Given { system: run.system.clone(), tools: run.tools, timeout_s: run.timeout_s, files })
+    } else {
+        None
+    };
+    Ok(Json(RunView { given, ..others::run_view(&who, run) }))
 }
 
 /// Delete a run that is over, with its events, files and sandboxes.

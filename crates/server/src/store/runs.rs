@@ -209,6 +209,12 @@ impl Store {
         rows.iter().map(|row| Ok(WorkFile { path: row.try_get("path")?, content: row.try_get("content")? })).collect()
     }
 
+    /// The paths of the files that were given to a run.
+    pub async fn run_file_paths(&self, id: &str) -> Result<Vec<String>, StoreError> {
+        let paths = sqlx::query_scalar("SELECT path FROM run_files WHERE run_id = $1 ORDER BY path").bind(id);
+        Ok(paths.fetch_all(self.read()).await?)
+    }
+
     /// Takes a run out of the queue for this sandbox. `false`: it was no longer waiting.
     pub async fn start_run(&self, id: &str, sandbox_id: &str, at: i64) -> Result<bool, StoreError> {
         let done = sqlx::query(

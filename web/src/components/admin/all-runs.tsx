@@ -15,7 +15,8 @@ import { useNames, Who } from "./names";
 
 /** Everybody's runs, without what they are about. */
 export function AllRuns() {
-  const runs = useInfiniteQuery(queries.runs({ user_id: "all" }));
+  // One is told of one's own changes only.
+  const runs = useInfiniteQuery({ ...queries.runs({ user_id: "all" }), refetchInterval: 5000 });
   const name = useNames();
   const columns: Column<Run>[] = [
     { head: "Run", whole: true, cell: (run) => <code>{run.id}</code> },

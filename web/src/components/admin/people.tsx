@@ -53,6 +53,7 @@ export function People() {
           <span className="flex flex-wrap gap-1 sm:justify-end">
             <Button
               kind="quiet"
+              busy={change.isPending && change.variables.id === person.id && change.variables.role !== undefined}
               aria-label={`Make ${person.role === "admin" ? "a member" : "an admin"}: ${person.email}`}
               onClick={() => change.mutate({ id: person.id, role: person.role === "admin" ? "member" : "admin" })}
             >
@@ -61,6 +62,7 @@ export function People() {
             {person.disabled_at ? (
               <Button
                 kind="quiet"
+                busy={change.isPending && change.variables.id === person.id}
                 aria-label={`Switch on: ${person.email}`}
                 onClick={() => change.mutate({ id: person.id, disabled: false })}
               >
@@ -78,6 +80,9 @@ export function People() {
                 stay, and they can be switched on again.
               </Confirm>
             )}
+            {change.isError && change.variables.id === person.id && change.variables.disabled !== true && (
+              <ProblemNote problem={change.error} title="It is as it was" className="w-full text-left" />
+            )}
           </span>
         ),
     },
@@ -85,7 +90,6 @@ export function People() {
   return (
     <div className="space-y-4">
       <AddPerson />
-      {change.isError && <ProblemNote problem={change.error} title="It is as it was" />}
       <Listed query={users} title="People cannot be shown" more="More people" empty={null}>
         {(items) => <Table title="People" columns={columns} rows={items} id={({ id }) => id} />}
       </Listed>

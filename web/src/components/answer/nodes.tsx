@@ -117,8 +117,9 @@ function Link({ href, shown = "", children }: { href: string; shown?: string; ch
       </>
     );
   }
-  // Words that are the address itself tell the host.
-  if (shown === href || `http://${shown}` === href) return <OutLink href={href}>{children}</OutLink>;
+  // Words that are the address itself tell the host, but where a name before it looks like one.
+  if (new URL(href).username === "" && (shown === href || `http://${shown}` === href))
+    return <OutLink href={href}>{children}</OutLink>;
   return (
     <>
       <OutLink href={href}>{children}</OutLink> <span className="text-sm wrap-anywhere text-ink-soft">({host})</span>
@@ -152,7 +153,7 @@ function Grid({ table, around }: { table: Table; around: Around }) {
     );
   };
   return (
-    <div tabIndex={0} className="my-4 overflow-x-auto">
+    <section aria-label="Table" tabIndex={0} className="my-4 overflow-x-auto">
       <table className="text-sm">
         {head && (
           <thead>
@@ -165,6 +166,6 @@ function Grid({ table, around }: { table: Table; around: Around }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }

@@ -1,4 +1,4 @@
-import type { Definition, FootnoteDefinition, RootContent } from "mdast";
+import type { Definition, RootContent } from "mdast";
 import { fromMarkdown } from "mdast-util-from-markdown";
 import { gfmFromMarkdown } from "mdast-util-gfm";
 import { gfm } from "micromark-extension-gfm";
@@ -37,15 +37,8 @@ export function parse(text: string, before: Parsed = EMPTY, whole = false): Pars
   };
 }
 
-/** What link references of these blocks lead to. */
+/** What link references of these blocks lead to: of two of a name, the first is meant. */
 export function definitions(blocks: Block[]): Map<string, Definition> {
   const found = blocks.map(({ node }) => node).filter((node): node is Definition => node.type === "definition");
-  return new Map(found.map((node) => [node.identifier, node]));
-}
-
-/** The footnotes of these blocks, in the order of the text. */
-export function footnotes(blocks: Block[]): FootnoteDefinition[] {
-  return blocks
-    .map(({ node }) => node)
-    .filter((node): node is FootnoteDefinition => node.type === "footnoteDefinition");
+  return new Map(found.reverse().map((node) => [node.identifier, node]));
 }

@@ -1,12 +1,24 @@
 import { lazy, Suspense } from "react";
+import { part } from "../../api/part";
 
-const Markdown = lazy(async () => ({ default: (await import("./markdown")).Markdown }));
+type Props = { text: string; growing: boolean };
+
+/** An answer as it is written. */
+const Plain = ({ text }: Props) => <div className="max-w-prose text-md break-words whitespace-pre-wrap">{text}</div>;
+
+// Where what reads Markdown cannot be had any more, as after an upgrade, the answer can still be read.
+const Markdown = lazy(() =>
+  part(() => import("./markdown")).then(
+    ({ Markdown }) => ({ default: Markdown }),
+    () => ({ default: Plain }),
+  ),
+);
 
 /** An answer: as it is written, until what reads Markdown is here. */
-export function AnswerText({ text, growing }: { text: string; growing: boolean }) {
+export function AnswerText(props: Props) {
   return (
-    <Suspense fallback={<div className="max-w-prose text-md break-words whitespace-pre-wrap">{text}</div>}>
-      <Markdown text={text} growing={growing} />
+    <Suspense fallback={<Plain {...props} />}>
+      <Markdown {...props} />
     </Suspense>
   );
 }

@@ -1,6 +1,6 @@
 import { useState } from "react";
 import type { Connection, Provider } from "../../api/client";
-import { base64 } from "../../lib/base64";
+import { bytes } from "../../lib/text";
 import { Button } from "../button";
 import { CommandLine } from "../command-line";
 import { Drop } from "../drop";
@@ -19,20 +19,15 @@ const FILE_MAX = 256 * 1024;
 export function ByImport({ provider, onDone }: Props) {
   const connect = useConnect(provider.provider, onDone);
   const [chosen, setChosen] = useState<File[]>([]);
-  const [strange, setStrange] = useState<string | null>(null);
+  const [strange, setStrange] = useState<File | null>(null);
   const files = provider.login_files;
   const needed = files.filter((file) => file.required && !chosen.some(({ name }) => name === file.name));
 
   const add = (more: File[]) => {
     const known = more.filter(({ name, size }) => size <= FILE_MAX && files.some((file) => file.name === name));
-    const other = more.find((file) => !known.includes(file));
-    setStrange(other ? other.name : null);
+    setStrange(more.find((file) => !known.includes(file)) ?? null);
     setChosen([...chosen.filter(({ name }) => !known.some((file) => file.name === name)), ...known]);
     connect.reset();
-  };
-  const send = async () => {
-    const contents = await Promise.all(chosen.map(async (file) => [file.name, await base64(file)] as const));
-    connect.mutate({ files: Object.fromEntries(contents) });
   };
 
   return (
@@ -58,8 +53,10 @@ export function ByImport({ provider, onDone }: Props) {
       </Drop>
       {strange && (
         <p role="alert" className="text-bad">
-          <code className="break-all">{strange}</code> is not one of these files. Hidden files can be chosen too: your
-          file picker shows them on request.
+          <code className="break-all">{strange.name}</code>{" "}
+          {files.some(({ name }) => name === strange.name)
+            ? `has ${bytes(strange.size)}: a file of a login has at most ${bytes(FILE_MAX)}.`
+            : "is not one of these files. Hidden files can be chosen too: your file picker shows them on request."}
         </p>
       )}
       <p className="flex gap-2 text-ink-soft">
@@ -75,7 +72,7 @@ export function ByImport({ provider, onDone }: Props) {
         className="w-full"
         disabled={needed.length > 0 || chosen.length === 0}
         busy={connect.isPending}
-        onClick={() => void send()}
+        onClick={() => connect.mutate({ files: chosen })}
       >
         {connect.isPending ? `Asking ${provider.label}` : "Import"}
       </Button>

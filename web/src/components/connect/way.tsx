@@ -1,4 +1,5 @@
-import { type ReactNode, useId } from "react";
+import { useLocation } from "@tanstack/react-router";
+import { type ReactNode, useEffect, useId, useRef } from "react";
 import { Icon, type IconName } from "../icon";
 
 type Props = {
@@ -14,11 +15,18 @@ type Props = {
 /** One way to connect. */
 export function Way({ anchor, icon, title, when, children }: Props) {
   const id = useId();
+  const place = useRef<HTMLElement>(null);
+  const chosen = useLocation({ select: ({ hash }) => hash === anchor });
+  // Who has chosen it goes on in it.
+  useEffect(() => {
+    if (chosen) place.current?.querySelector<HTMLElement>("input, button")?.focus();
+  }, [chosen]);
   return (
     <section
+      ref={place}
       id={anchor}
       aria-labelledby={id}
-      className="flex scroll-mt-20 flex-col rounded-md border bg-sheet p-4 target:border-accent"
+      className={`flex scroll-mt-20 flex-col rounded-md border bg-sheet p-4 ${chosen ? "border-accent" : ""}`}
     >
       <h2 id={id} className="flex items-center gap-2 text-md">
         <Icon name={icon} className="text-ink-faint" />

@@ -1,13 +1,20 @@
-import { type DragEvent, type FormEvent, type KeyboardEvent, useId, useRef, useState } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { type FormEvent, type KeyboardEvent, useId, useRef, useState } from "react";
 import type { Provider } from "../../api/client";
+import { queries } from "../../api/queries";
 import { freshKey, type Sent } from "../../api/send";
 import { useDraft } from "../../lib/draft";
+import { isGood, ofConnection } from "../../lib/standing";
 import { Button, pressed } from "../button";
+import { useDrop } from "../drop";
 import { Choice } from "../field";
 import { Fold } from "../fold";
 import { Icon } from "../icon";
+import { Reconnect } from "../reconnect";
+import { Status } from "../status";
 import { Words } from "../words";
-import { Files, wrongWith } from "./files";
+import { Files, Wanted, wrongWith } from "./files";
+import type { Drafts } from "./fill-in";
 import { ModelField } from "./model-field";
 import { ShowAs } from "./show-as";
 
@@ -29,12 +36,14 @@ type Props = {
 
 /** What is asked: of whom, what, with which files. */
 export function Composer({ providers, provider, onProvider, busy, onSend }: Props) {
-  const [prompt, setPrompt] = useDraft("prompt");
-  const [system, setSystem] = useDraft("system");
-  const [model, setModel] = useState("");
-  const [tools, setTools] = useState(true);
+  const me = useQuery(queries.me()).data?.id ?? "";
+  const useMine = (name: Drafts) => useDraft(me, name);
+  const [prompt, setPrompt] = useMine("prompt");
+  const [system, setSystem] = useMine("system");
+  const [tools, setTools] = useMine("tools");
+  const [wanted, setWanted] = useMine("wanted");
+  const [model, setModel] = useMine(`model.${provider.provider}`);
   const [files, setFiles] = useState<File[]>([]);
-  const [over, setOver] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
   const promptId = useId();
   const systemId = useId();
@@ -46,24 +55,21 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
     prompt,
     ...(model.trim() && { model: model.trim() }),
     ...(system.trim() && { system }),
-    ...(!tools && { tools: "none" as const }),
+    ...(tools === "none" && { tools: "none" as const }),
   };
   const send = () => {
-    if (!busy && !wrong && prompt.trim() !== "") onSend({ ...ask, files, key: freshKey() });
+    if (busy || wrong || !provider.connected || prompt.trim() === "") return;
+    setWanted("");
+    onSend({ ...ask, files, key: freshKey() });
   };
-  const add = (more: FileList | null) => {
-    const fresh = [...(more ?? [])];
+  const add = (fresh: File[]) =>
     setFiles([...files.filter((file) => !fresh.some(({ name }) => name === file.name)), ...fresh]);
-  };
-  const drop = (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    add(event.dataTransfer.files);
-  };
+  const { over, target } = useDrop(add);
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
-    send();
+    // A key that is held down is pressed once.
+    if (!event.repeat) send();
   };
 
   return (
@@ -74,12 +80,7 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
         event.preventDefault();
         send();
       }}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={drop}
+      {...target}
     >
       <div className="grid grid-cols-2 gap-4">
         <Choice label="Provider" value={provider.provider} onChange={(event) => onProvider(event.target.value)}>
@@ -91,6 +92,7 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
         </Choice>
         <ModelField key={provider.provider} provider={provider} model={model} onModel={setModel} />
       </div>
+      <Standing provider={provider} />
       <div className="space-y-1">
         <label htmlFor={promptId} className="block font-medium">
           Prompt
@@ -108,6 +110,10 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
           Ctrl-Enter sends it. Files can be dropped here.
         </p>
       </div>
+      <Wanted
+        names={wanted.split("\n").filter((name) => name !== "" && !files.some((file) => file.name === name))}
+        onWithout={() => setWanted("")}
+      />
       <Files files={files} onRemove={(file) => setFiles(files.filter((other) => other !== file))} />
       {wrong && (
         <p role="alert" className="text-bad">
@@ -115,7 +121,13 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
         </p>
       )}
       <div className="flex flex-wrap items-center gap-2">
-        <Button type="submit" kind="main" icon="send" busy={busy} disabled={prompt.trim() === "" || wrong !== null}>
+        <Button
+          type="submit"
+          kind="main"
+          icon="send"
+          busy={busy}
+          disabled={prompt.trim() === "" || wrong !== null || !provider.connected}
+        >
           Send
         </Button>
         <button type="button" className={pressed("plain")} onClick={() => picker.current?.click()}>
@@ -129,19 +141,22 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
           hidden
           aria-label="Files that go with it"
           onChange={(event) => {
-            add(event.target.files);
+            add([...(event.target.files ?? [])]);
             event.target.value = "";
           }}
         />
         <ShowAs ask={{ ...ask, files: files.map((file) => file.name) }} />
       </div>
-      <Fold summary={<span className="font-medium text-ink-soft">More of how it works</span>} open={system !== ""}>
+      <Fold
+        summary={<span className="font-medium text-ink-soft">More of how it works</span>}
+        open={system !== "" || tools !== ""}
+      >
         <div className="space-y-4 pt-1">
           <label className="flex items-start gap-2">
             <input
               type="checkbox"
-              checked={tools}
-              onChange={(event) => setTools(event.target.checked)}
+              checked={tools === ""}
+              onChange={(event) => setTools(event.target.checked ? "" : "none")}
               className="mt-0.5 size-4 accent-accent"
             />
             <span>
@@ -165,5 +180,21 @@ export function Composer({ providers, provider, onProvider, busy, onSend }: Prop
         </div>
       </Fold>
     </form>
+  );
+}
+
+/** What is wrong with the connection to whom is asked, if anything. */
+function Standing({ provider: { provider, label, connected } }: { provider: Provider }) {
+  const connection = useQuery(queries.connections()).data?.find((one) => one.provider === provider);
+  if (connected && (!connection || isGood(connection.status))) return null;
+  const { is, word } = ofConnection(connected ? connection : undefined);
+  return (
+    <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
+      <Status is={is}>{word}</Status>
+      <span>
+        {connected ? `${label} no longer takes the connection.` : `${label} can be asked once it is connected.`}
+      </span>
+      <Reconnect code={connected ? "needs_reconnect" : "not_connected"} provider={provider} />
+    </div>
   );
 }

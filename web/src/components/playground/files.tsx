@@ -1,5 +1,5 @@
 import { bytes } from "../../lib/text";
-import { IconButton } from "../button";
+import { Button, IconButton } from "../button";
 import { Icon } from "../icon";
 
 /** The most that a file may have, and all of them: what the server takes, and its body's limit as base64. */
@@ -28,5 +28,31 @@ export function Files({ files, onRemove }: { files: File[]; onRemove: (file: Fil
         </li>
       ))}
     </ul>
+  );
+}
+
+/** The files that a run was asked with and that are not chosen again yet: the server does not give them back. */
+export function Wanted({ names, onWithout }: { names: string[]; onWithout: () => void }) {
+  if (names.length === 0) return null;
+  return (
+    <div role="status" className="flex gap-2 text-ink-soft">
+      <Icon name="wary" className="mt-0.5 text-wary" />
+      <div className="min-w-0 space-y-1 break-words">
+        <p>
+          It was asked with{" "}
+          {names.map((name, at) => (
+            <span key={name}>
+              {at > 0 && ", "}
+              <code>{name}</code>
+            </span>
+          ))}
+          : add {names.length > 1 ? "them" : "it"} again, the server does not give {names.length > 1 ? "them" : "it"}{" "}
+          back.
+        </p>
+        <Button kind="quiet" className="-ml-2.5" onClick={onWithout}>
+          Leave {names.length > 1 ? "them" : "it"} out
+        </Button>
+      </div>
+    </div>
   );
 }

@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { useId } from "react";
 import type { Provider } from "../../api/client";
-import { asProblem } from "../../api/problem";
+import { asProblem, type Problem } from "../../api/problem";
 import { queries } from "../../api/queries";
 import { sentence } from "../../lib/text";
 import { Field } from "../field";
+import { Words } from "../words";
 
 type Props = { provider: Provider; model: string; onModel: (model: string) => void };
 
@@ -24,7 +25,7 @@ export function ModelField({ provider, model, onModel }: Props) {
         autoCapitalize="off"
         spellCheck={false}
         maxLength={200}
-        hint={models.isError ? `Its models are not known. ${sentence(asProblem(models.error).message)}` : undefined}
+        hint={models.isError && <Unknown problem={asProblem(models.error)} />}
       />
       <datalist id={id}>
         {models.data?.map((model) => (
@@ -33,6 +34,20 @@ export function ModelField({ provider, model, onModel }: Props) {
           </option>
         ))}
       </datalist>
+    </>
+  );
+}
+
+/** Why no models are offered: any may be given by its name. */
+function Unknown({ problem: { message, hint, requestId } }: { problem: Problem }) {
+  return (
+    <>
+      Its models are not known. <Words>{sentence(message)}</Words> {hint && <Words>{sentence(hint)}</Words>}{" "}
+      {requestId && (
+        <span className="text-xs">
+          Request <code className="break-all select-all">{requestId}</code>
+        </span>
+      )}
     </>
   );
 }

@@ -13,17 +13,25 @@ function save(name: string, text: string): void {
   URL.revokeObjectURL(url);
 }
 
+type Props = {
+  id: string;
+  events: RunEvent[];
+  /** Whether these are all of them. */
+  whole: boolean;
+};
+
 /** A run as programs read it. */
-export function Downloads({ id, events }: { id: string; events: RunEvent[] }) {
+export function Downloads({ id, events, whole }: Props) {
   return (
-    <div className="flex flex-wrap gap-2">
+    <div className="flex flex-wrap items-center gap-2">
       <a href={`/api/v1/runs/${encodeURIComponent(id)}`} download={`${id}.json`} className={pressed("plain")}>
         <Icon name="save" />
         Run, JSON
       </a>
-      <Button icon="save" onClick={() => save(`${id}.jsonl`, asLines(events))}>
+      <Button icon="save" disabled={!whole} onClick={() => save(`${id}.jsonl`, asLines(events))}>
         Events, JSON lines
       </Button>
+      {!whole && <span className="text-ink-soft">Its events can be saved once all are here.</span>}
     </div>
   );
 }

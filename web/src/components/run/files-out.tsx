@@ -1,9 +1,8 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { runQueries } from "../../api/queries";
 import { bytes } from "../../lib/text";
-import { Asked } from "../asked";
-import { Button } from "../button";
 import { Icon } from "../icon";
+import { Listed } from "../listed";
 
 /** Where a file of a run is downloaded from. */
 const place = (run: string, path: string) =>
@@ -14,36 +13,29 @@ export function FilesOut({ run, over }: { run: string; over: boolean }) {
   const files = useInfiniteQuery({ ...runQueries.files(run), enabled: over });
   if (!over) return <p className="text-ink-soft">What it makes is kept when it ends.</p>;
   return (
-    <Asked query={files} title="Its files cannot be shown">
-      {({ pages }) => {
-        const all = pages.flatMap((page) => page.items);
-        if (all.length === 0)
-          return <p className="text-ink-soft">It made no files, or was stopped before they were kept.</p>;
-        return (
-          <>
-            <ul className="divide-y">
-              {all.map(({ path, size }) => (
-                <li key={path} className="flex items-center gap-2 py-1.5">
-                  <Icon name="file" className="text-ink-faint" />
-                  <a
-                    href={place(run, path)}
-                    download
-                    className="min-w-0 grow break-all text-accent underline decoration-line underline-offset-4 hover:decoration-accent"
-                  >
-                    {path}
-                  </a>
-                  <span className="figures text-xs text-ink-soft">{bytes(size)}</span>
-                </li>
-              ))}
-            </ul>
-            {files.hasNextPage && (
-              <Button busy={files.isFetchingNextPage} onClick={() => void files.fetchNextPage()}>
-                More files
-              </Button>
-            )}
-          </>
-        );
-      }}
-    </Asked>
+    <Listed
+      query={files}
+      title="Its files cannot be shown"
+      more="More files"
+      empty={<p className="text-ink-soft">It made no files, or was stopped before they were kept.</p>}
+    >
+      {(items) => (
+        <ul className="divide-y">
+          {items.map(({ path, size }) => (
+            <li key={path} className="flex items-center gap-2 py-1.5">
+              <Icon name="file" className="text-ink-faint" />
+              <a
+                href={place(run, path)}
+                download
+                className="min-w-0 grow break-all text-accent underline decoration-line underline-offset-4 hover:decoration-accent"
+              >
+                {path}
+              </a>
+              <span className="figures text-xs text-ink-soft">{bytes(size)}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </Listed>
   );
 }

@@ -5,8 +5,8 @@ import { Asked } from "../asked";
 import { Status } from "../status";
 
 /** What a run asked for and reached: names and bytes. */
-export function NetworkSeen({ run }: { run: string }) {
-  const network = useQuery(runQueries.network(run));
+export function NetworkSeen({ run, over }: { run: string; over: boolean }) {
+  const network = useQuery({ ...runQueries.network(run), refetchInterval: over ? false : 3000 });
   return (
     <Asked query={network} title="Its network cannot be shown">
       {({ hosts }) =>

@@ -1,7 +1,7 @@
 import { useMemo } from "react";
 import type { RunEvent } from "../../api/client";
 import { firstLine } from "../../lib/text";
-import { offset } from "../../lib/time";
+import { exact, offset } from "../../lib/time";
 import { lines } from "../../lib/timeline";
 import { Details, Verbatim } from "../fold";
 import { Icon } from "../icon";
@@ -25,7 +25,11 @@ export function Timeline({ events }: { events: RunEvent[] }) {
                   name="next"
                   className="self-center text-ink-faint transition-transform group-open/line:rotate-90"
                 />
-                <time dateTime={new Date(at).toISOString()} className="figures text-right text-xs text-ink-faint">
+                <time
+                  dateTime={new Date(at).toISOString()}
+                  title={exact(at)}
+                  className="figures text-right text-xs text-ink-faint"
+                >
                   {offset(at - from)}
                 </time>
                 <code className="truncate">{type}</code>

@@ -26,8 +26,10 @@ export function Password() {
     event.preventDefault();
     const data = new FormData(event.currentTarget);
     const text = (name: string) => String(data.get(name));
-    setDiffer(text("new") !== text("again"));
-    if (text("new") === text("again") && !change.isPending) {
+    const same = text("new") === text("again");
+    setDiffer(!same);
+    if (!same) event.currentTarget.querySelector<HTMLInputElement>("[name=again]")?.focus();
+    if (same && !change.isPending) {
       change.mutate({ current_password: text("current"), new_password: text("new") });
     }
   };

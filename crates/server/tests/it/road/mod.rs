@@ -244,6 +244,23 @@ async fn waiting_answers_with_the_ended_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_run_tells_what_asking_the_same_again_takes() {
+    let (server, _standin) = connected(crate::support::server::NO_POOL).await;
+    let body = json!({
+        "provider": "claude", "prompt": "What is 2+2?", "system": "be brief", "tools": "none", "timeout_s": 60,
+        "files": [{ "path": "a/b.txt", "content_base64": "Z2l2ZW4K" }],
+    });
+    let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
+    let of =
+        async |path: &str| -> Value { server.request(Method::GET, path).send().await.unwrap().json().await.unwrap() };
+    assert_eq!(
+        of(&format!("/runs/{}", run["id"].as_str().unwrap())).await["given"],
+        json!({ "system": "be brief", "tools": "none", "timeout_s": 60, "files": ["a/b.txt"] })
+    );
+    assert_eq!(of("/runs").await["items"][0]["given"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_sees_only_their_own() {
     let standin = standin().await;
     let (mut server, _standin) = blocking(move || {
