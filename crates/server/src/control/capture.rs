@@ -41,6 +41,7 @@ use polydev_sandbox::{
     image::HOME,
     proto::{Exec, Expected, Hello, Overflow, Predicate, Ring, WatchRule},
 };
+use sha2::{Digest, Sha256};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
@@ -49,7 +50,8 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 const UNFINISHED_MS: u64 = 2000;
 /// How often is looked, at most.
 const OFTEN: Duration = Duration::from_secs(1);
-/// How many times a desktop is looked at, each of which is told: nobody signs in so often.
+/// How many times something else than a login of theirs is found in a desktop, each of which is told: nobody signs in
+/// so often.
 const LOOKS_MAX: usize = 20;
 /// When it is looked again where the provider did not say whose it is.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -108,8 +110,8 @@ impl Desk<'_> {
         let mut changes = self.guest.watch(rules(self.provider)).await.map_err(gone)?;
         // What an earlier server was at.
         let mut again = (self.login.status == Status::Verifying).then(Instant::now);
-        // What was there the last time.
-        let mut before: Option<Files> = None;
+        // What was there the last time: its digest, for tokens are not kept longer than they are looked at.
+        let mut before = None;
         let mut often = tokio::time::interval(OFTEN);
         often.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = 0;
@@ -130,15 +132,18 @@ impl Desk<'_> {
                 Err(Unread::Gone(error)) => return Err(gone(error)),
             };
             // A file may be touched, and told of by two rules.
-            if is_new && before.is_some() && before.as_ref() == files.as_ref().ok() {
+            let now = files.as_ref().ok().map(digest);
+            if is_new && now.is_some() && now == before {
                 continue;
             }
-            before = files.as_ref().ok().cloned();
-            looks += 1;
+            before = now;
             again = match self.look(files).await? {
                 // The end is in the row, which whoever runs this task sees too.
                 Found::Kept => return std::future::pending().await,
-                Found::Asked | Found::Nothing { unsaid: false } => None,
+                Found::Asked | Found::Nothing { unsaid: false } => {
+                    looks += 1;
+                    None
+                }
                 Found::Nothing { unsaid: true } => Some(Instant::now() + AGAIN),
                 Found::NotNow => Some(Instant::now() + OFTEN),
             };
@@ -361,6 +366,18 @@ fn rules(provider: &dyn Provider) -> Vec<WatchRule> {
             ]
         })
         .collect()
+}
+
+/// What tells files from others.
+fn digest(files: &Files) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for (name, content) in files {
+        for part in [name.as_bytes(), content] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+    }
+    digest.finalize().into()
 }
 
 /// Waits for a time, if there is one.

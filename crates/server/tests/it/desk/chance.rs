@@ -126,16 +126,33 @@ fn wishes(chance: &mut TestRng) -> Vec<(Stage, Deed)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_login() {
-    // Those who leave are not waited for.
-    let (mut server, standin) = server("[login]\nttl_s = 30\n").await;
     let mut chance = chance();
     let wishes = wishes(&mut chance);
+    // Those who leave are not waited for.
+    end_anyhow(&wishes, 2, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: `make soak`"]
+async fn a_hundred_logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_login() {
+    let mut chance = chance();
+    let mut wish = || match chance.random::<bool>() {
+        true => (Stage::Granted, Deed::Left),
+        false => (STAGES[chance.random_range(0..STAGES.len())], DEEDS[chance.random_range(0..DEEDS.len())]),
+    };
+    let wishes: Vec<_> = (0..100).map(|_| wish()).collect();
+    end_anyhow(&wishes, 6, 120).await;
+}
+
+/// As many logins as there are wishes, some at once, each with so many seconds.
+async fn end_anyhow(wishes: &[(Stage, Deed)], at_once: usize, ttl_s: u32) {
+    let (mut server, standin) = server(&format!("[login]\nttl_s = {ttl_s}\n")).await;
     eprintln!("{wishes:?}");
     let mut all = Vec::new();
-    for pair in wishes.chunks(2) {
-        let mut two = Vec::new();
-        for (stage, deed) in pair {
-            let n = all.len() + two.len();
+    for wishes in wishes.chunks(at_once) {
+        let mut some = Vec::new();
+        for (stage, deed) in wishes {
+            let n = all.len() + some.len();
             let (again, key) = blocking(move || {
                 let key = server.person(&format!("p{n}@example.com"));
                 (server, key)
@@ -144,9 +161,9 @@ async fn logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_login() {
             server = again;
             server.key = key.clone();
             let login = id(&open(&server, "codex").await.1);
-            two.push(One { key, account: format!("a{n}"), login, stage: *stage, deed: *deed });
+            some.push(One { key, account: format!("a{n}"), login, stage: *stage, deed: *deed });
         }
-        for one in &two {
+        for one in &some {
             server.key = one.key.clone();
             let signs_in = comes_to(&server, &standin, one).await;
             server = does(server, one).await;
@@ -157,7 +174,7 @@ async fn logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_login() {
                 assert!(matches!(last, EventBody::Connected { .. }), "{one:?}: {events:?}\n{}", server.log());
             }
         }
-        all.extend(two);
+        all.extend(some);
     }
 
     for one in &all {

@@ -2,7 +2,8 @@
 
 use super::{look, looking, rfb::Closed, rfb::Viewer};
 use crate::support::server::Server;
-use polydev_standin::{Provider, SignInFault};
+use polydev_standin::{Provider, Recorded, SignInFault, Standin};
+use std::time::Duration;
 
 /// A browser that presses *Authorize* on the stand-in's page at once, as account `A`, with fault `F`: the sandbox's
 /// Firefox, in a second less. It goes through the proxy, and on this computer to wherever it is sent.
@@ -38,6 +39,26 @@ pub(super) async fn sits_down(server: &Server, login: &str, provider: Provider) 
         text += &format!("mkdir -m 700 .gemini; echo '{GEMINI}' >.gemini/settings.json\n");
     }
     types(server, login, &text).await;
+}
+
+/// Presses *Authorize* where the desktop's Firefox shows claude's page, which has the keys then: the one that is asked
+/// for first.
+pub(super) async fn authorizes_in_firefox(server: &Server, login: &str, standin: &Standin) {
+    let page = |method: &'static str| {
+        move |request: &Recorded| request.method == method && request.path.starts_with("/cai/oauth/authorize")
+    };
+    standin.request(page("GET")).await;
+    let mut viewer = Viewer::new(look(looking(server, login)).await.unwrap()).await.unwrap();
+    let agreed = standin.request(page("POST"));
+    tokio::pin!(agreed);
+    // A page is asked for before it is there.
+    let mut often = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            _ = &mut agreed => return,
+            _ = often.tick() => viewer.types("\n").await,
+        }
+    }
 }
 
 /// What signs in as this account when it is typed, and what goes wrong with it.

@@ -2,7 +2,7 @@
 
 use super::{
     ask, blocking,
-    hands::{signs_in, sits_down, types},
+    hands::{authorizes_in_firefox, signs_in, sits_down, types},
     ready, server, to_the_end, until,
 };
 use crate::support::{host, server::Server};
@@ -62,12 +62,12 @@ async fn another_account_is_asked_about_and_two_people_each_get_their_own() {
     let login = ready(&server, "claude").await;
     server.key = second.clone();
     let others = ready(&server, "claude").await;
-    sits_down(&server, &others, Provider::Claude).await;
+    types(&server, &others, "claude auth login\n").await;
+    authorizes_in_firefox(&server, &others, &standin).await;
     server.key = first.clone();
     sits_down(&server, &login, Provider::Claude).await;
     types(&server, &login, &signs_in(Provider::Claude, "bob", None)).await;
     server.key = second.clone();
-    types(&server, &others, &signs_in(Provider::Claude, "ada", None)).await;
     let all = to_the_end(&server, &others).await;
     assert!(matches!(all[all.len() - 1].body, EventBody::Connected { .. }), "{all:?}\n{}", server.log());
     assert_eq!(connection(&server).await["account"], json!(ada.email()));
