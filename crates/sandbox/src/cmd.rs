@@ -4,8 +4,9 @@
 //! when its time is up or the future that waits for it is dropped.
 
 use crate::sys;
+use rustix::process::Uid;
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{CStr, OsStr, OsString},
     fs::File,
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
@@ -310,18 +311,19 @@ pub(crate) fn start_detached(cmd: &Cmd, stdin: OwnedFd, output: File) -> Result<
     cmd.spawn(command).map(drop)
 }
 
-/// A user namespace with this line as its `uid_map` and `gid_map` (`man 7 user_namespaces`), in which nobody is. From
-/// a plain thread.
+/// A user namespace with this line as its `uid_map` and `gid_map` (`man 7 user_namespaces`), in which nobody is. It is
+/// of this user of the host: to them the kernel counts what is in it, beside those who are in it. These files of
+/// `/proc/sys` are so in it, where they can be written. From a plain thread.
 ///
 /// # Errors
 /// When the system refuses one, or this mapping.
-pub(crate) fn user_namespace(map: &str) -> io::Result<OwnedFd> {
+pub(crate) fn user_namespace(map: &str, owner: Uid, settings: Vec<(&'static CStr, String)>) -> io::Result<OwnedFd> {
     let hold = async {
         // A namespace begins with a process. This one waits for input that never comes.
         let cmd = Cmd::new("cat").clean_env();
         let mut command = cmd.command();
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        sys::own_user_namespace(&mut command);
+        sys::own_user_namespace(&mut command, owner, settings);
         let mut child = cmd.spawn(command).map_err(io::Error::other)?;
         let process = PathBuf::from(format!("/proc/{}", child.id().unwrap_or_default()));
         std::fs::write(process.join("uid_map"), map)?;

@@ -2,8 +2,13 @@
 
 #![expect(unsafe_code, reason = "what runs between fork and exec, and what a thread shares with its process")]
 
-use rustix::{process::Signal, thread::UnshareFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Signal, Uid},
+    thread::UnshareFlags,
+};
 use std::{
+    ffi::CStr,
     fs::File,
     io,
     os::fd::{AsRawFd, BorrowedFd},
@@ -39,10 +44,28 @@ pub(crate) fn join_group(command: &mut tokio::process::Command, group: File) {
     unsafe { command.pre_exec(join) };
 }
 
-/// Starts `command` in a user namespace of its own, as nobody until its ids are mapped.
-pub(crate) fn own_user_namespace(command: &mut tokio::process::Command) {
-    // SAFETY: the closure makes one system call in a process of one thread, allocates nothing and takes no lock.
-    unsafe { command.pre_exec(|| rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER).map_err(Into::into)) };
+/// Starts `command` in a user namespace of its own that this user owns, as nobody until its ids are mapped, with these
+/// files of `/proc/sys` as they are to be in it. What of them cannot be written stays as it is.
+pub(crate) fn own_user_namespace(
+    command: &mut tokio::process::Command,
+    owner: Uid,
+    settings: Vec<(&'static CStr, String)>,
+) {
+    let unshare = move || {
+        // Whose rights these are is the owner. They stay in effect, as not every host lets others make namespaces.
+        let rights = rustix::thread::capabilities(None)?;
+        rustix::thread::set_thread_res_uid(None, owner, None)?;
+        rustix::thread::set_capabilities(None, rights)?;
+        // SAFETY: the process has one thread.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?;
+        for (file, value) in &settings {
+            let opened = rustix::fs::open(*file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            let _stays = opened.and_then(|file| rustix::io::write(file, value.as_bytes()));
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes a few system calls in a process of one thread, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(unshare) };
 }
 
 /// Maps the owners of the files of a mount that is nowhere yet by a user namespace (`man 2 mount_setattr`).

@@ -61,8 +61,11 @@ const NEEDS: &[Rights] = &[
     Rights::SYS_ADMIN,
     // Into the mount namespace of the image.
     Rights::SYS_CHROOT,
-    // runc looks at the namespaces of its own child, which has users of its own.
+    // The sandbox's user namespace is looked at while it is made, as is that of runc's own child.
     Rights::SYS_PTRACE,
+    // crun's sandboxes are others' to the last: their processes are ended, and on cgroup version 1 put into `cpuset`.
+    Rights::KILL,
+    Rights::SYS_NICE,
     // Users and groups are mapped into the sandbox's namespace.
     Rights::SETUID,
     Rights::SETGID,
@@ -232,7 +235,11 @@ impl Making {
         let Self { folder, _lock, image, users, spec, agent } = self;
         let (listener, console) = (folder.listen()?, folder.open_console()?);
         let cgroups = cgroups()?;
-        let image_device = mounts::mount_root(image.as_fd(), &folder, users, &spec.limits)?;
+        let made = if runtime.is_crun() { users.namespace() } else { users.namespace_of_the_server_s() };
+        let namespace = made.map_err(|error| step("making its user namespace", error))?;
+        let image_device = mounts::mount_root(image.as_fd(), &folder, users, namespace.as_fd(), &spec.limits)?;
+        mounts::stage_namespace(namespace.as_fd(), spec::USERS)
+            .map_err(|error| step("placing its user namespace", error))?;
         mounts::furnish(&folder, users, spec.ca_file.as_deref())?;
         mounts::stage(&agent, "agent").map_err(|error| step("placing the agent", error))?;
         let background = match spec.priority {
@@ -252,6 +259,7 @@ impl Making {
         runtime::write_bundle(&folder, &spec::container(folder.id(), &spec, &parts))?;
         let pid = runtime.run(state, &folder, listener, console, background)?;
         cgroups.limit_sockets(folder.id()).map_err(|error| step("limiting its sockets", error))?;
+        cgroups.limit_huge_pages(folder.id()).map_err(|error| step("keeping it from huge pages", error))?;
         if spec.priority == Priority::Background {
             cgroups.set_normal_weight(folder.id()).map_err(|error| step("giving it its weight", error))?;
         }

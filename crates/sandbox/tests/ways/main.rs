@@ -9,6 +9,7 @@
 //!   processes.rs the host's processes, another sandbox's, and the agent
 //!   kernel.rs    namespaces, mounts, control groups, devices, what steers the host
 //!   surface.rs   parts of the kernel that a sandbox has no need of
+//!   shares.rs    what the kernel has so much of for all
 //!   files.rs     files of the host, and those that the host reads because a sandbox made them
 //!   wire.rs      what a hostile agent says
 //!   probe/       the program that tries, from inside
@@ -33,6 +34,7 @@ mod kernel;
 mod network;
 mod processes;
 mod rules;
+mod shares;
 mod surface;
 mod sys;
 mod wire;
@@ -135,6 +137,9 @@ pub(crate) const WAYS: &[Way] = &[
     way(Family::Surface, "what the kernel says of the host", &["seccomp"]),
     way(Family::Surface, "the kernel's word of devices", &["seccomp"]),
     way(Family::Surface, "sockets of other families", &["seccomp"]),
+    way(Family::Surface, "sockets of other families, in pairs", &["seccomp"]),
+    way(Family::Surface, "other protocols of the internet", &["seccomp"]),
+    way(Family::Surface, "the host's number of requests to disks", &["seccomp"]),
     #[cfg(target_arch = "x86_64")]
     way(Family::Surface, "system calls of 32 bits", &["seccomp"]),
 

@@ -47,6 +47,8 @@ pub(crate) fn network_namespace() -> Rule {
 pub(crate) fn network_namespace_apart_from(pid: i32) -> Rule {
     let joined = json!({ "type": "network", "path": format!("/proc/{pid}/ns/net") });
     let Rule { name, mut edits } = network_namespace();
+    // Whoever enters the users first has no right to enter what is others'.
+    edits.push(Edit::Set("/linux/namespaces/0".into(), json!({ "type": "user" })));
     edits.push(Edit::Push("/linux/namespaces".into(), joined));
     rule(name, edits)
 }

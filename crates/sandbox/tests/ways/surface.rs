@@ -24,6 +24,9 @@ async fn of(house: House) {
     // To the hypervisor, past every network namespace. A kernel without these has packet sockets at least.
     let vsock = rustix::net::socket(AddressFamily::VSOCK, SocketType::DGRAM, None).is_ok();
     let family = if vsock { AddressFamily::VSOCK } else { AddressFamily::PACKET }.as_raw().to_string();
+    // A kernel without MPTCP has raw sockets of any protocol.
+    let mptcp = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, Some(rustix::net::ipproto::MPTCP)).is_ok();
+    let protocol = if mptcp { ["socket", "2", "1", "262"] } else { ["socket", "2", "3", "255"] };
     let row = |way, step, args: &[&str], leads: &str| Try::new(way, args, &[seccomp()], leads, at(step, libc::ENOSYS));
     let all = "ffffffff";
     let mut tries = vec![
@@ -37,7 +40,11 @@ async fn of(house: House) {
         row("what the kernel says of the host", "syslog", &["kernel-log"], "some").with(capable.clone()),
         // AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT.
         row("the kernel's word of devices", "socket", &["socket", "16", "3", "15"], "a socket"),
-        row("sockets of other families", "socket", &["socket", &family, "2", "0"], "a socket").with(capable),
+        row("sockets of other families", "socket", &["socket", &family, "2", "0"], "a socket").with(capable.clone()),
+        row("sockets of other families, in pairs", "socketpair", &["pair", &family, "2", "0"], "made")
+            .with(capable.clone()),
+        row("other protocols of the internet", "socket", &protocol, "a socket").with(capable),
+        row("the host's number of requests to disks", "io_setup", &["aio"], "a context"),
     ];
     if cfg!(target_arch = "x86_64") {
         let shut = SIGSYS.to_owned();

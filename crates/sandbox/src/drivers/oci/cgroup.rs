@@ -172,6 +172,26 @@ impl Cgroups {
         if file.exists() { fs::write(file, SOCKETS_BYTES.to_string()) } else { Ok(()) }
     }
 
+    /// Keeps a sandbox from the huge pages that an operator has set apart, neither in use nor promised: they are in no
+    /// limit on memory. Where this host has no such group, there is nothing to write to.
+    pub(super) fn limit_huge_pages(&self, id: &SandboxId) -> io::Result<()> {
+        let Some((mount, v1)) = self.controller("hugetlb") else { return Ok(()) };
+        if !v1 {
+            for parent in [mount.to_owned(), mount.join(PARENT)] {
+                fs::write(parent.join("cgroup.subtree_control"), "+hugetlb")?;
+            }
+        }
+        let group = mount.join(PARENT).join(id.as_str());
+        let Ok(files) = fs::read_dir(group) else { return Ok(()) };
+        for file in files {
+            let (file, name) = file.map(|file| (file.path(), file.file_name().to_string_lossy().into_owned()))?;
+            if name.starts_with("hugetlb.") && (name.ends_with(".limit_in_bytes") || name.ends_with(".max")) {
+                fs::write(file, "0")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a sandbox that was made in the background the weight of every other.
     pub(super) fn set_normal_weight(&self, id: &SandboxId) -> io::Result<()> {
         let Some((mount, v1)) = self.controller("cpu") else { return Ok(()) };
@@ -284,6 +304,35 @@ fn remove(group: &Path, deadline: Instant) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sandbox_gets_no_huge_pages() {
+        let v1 = ["limit_in_bytes", "max_usage_in_bytes", "rsvd.limit_in_bytes", "usage_in_bytes"];
+        let v2 = ["max", "rsvd.max", "current", "events"];
+        for (controllers, files, limits) in
+            [(Some(vec!["hugetlb".to_owned()]), v1, [true, false, true, false]), (None, v2, [true, true, false, false])]
+        {
+            let mount = tempfile::tempdir().unwrap();
+            let id: SandboxId = "sbx_aaaaaaaaaaaaaaaa".parse().unwrap();
+            let group = mount.path().join(PARENT).join(id.as_str());
+            fs::create_dir_all(&group).unwrap();
+            fs::write(mount.path().join("cgroup.controllers"), "cpu hugetlb\n").unwrap();
+            let hierarchy = Hierarchy { mount: mount.path().to_owned(), controllers };
+            let cgroups = Cgroups { hierarchies: vec![hierarchy] };
+            for size in ["2MB", "1GB"] {
+                files
+                    .iter()
+                    .for_each(|file| fs::write(group.join(format!("hugetlb.{size}.{file}")), "before").unwrap());
+            }
+            cgroups.limit_huge_pages(&id).unwrap();
+            for size in ["2MB", "1GB"] {
+                let read = files.map(|file| fs::read_to_string(group.join(format!("hugetlb.{size}.{file}"))).unwrap());
+                assert_eq!(read.map(|text| text == "0"), limits, "{size} {files:?}");
+            }
+            fs::remove_dir_all(&group).unwrap();
+            cgroups.limit_huge_pages(&id).unwrap();
+        }
+    }
 
     const V1: &str = "44 35 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
                       45 35 0:33 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n";

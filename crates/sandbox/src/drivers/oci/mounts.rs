@@ -31,7 +31,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt, chown},
     },
     path::{Path, PathBuf},
@@ -161,6 +161,7 @@ pub(super) fn mount_root(
     image: BorrowedFd<'_>,
     folder: &Folder,
     users: Users,
+    namespace: BorrowedFd<'_>,
     limits: &Limits,
 ) -> Result<(u32, u32), DriverError> {
     let work = || -> io::Result<(u32, u32)> {
@@ -183,7 +184,7 @@ pub(super) fn mount_root(
         // Relative, because overlay's options have no room for commas, colons and
         // long paths. The working folder is this thread's own.
         rustix::process::chdir(folder.path())?;
-        users.mount(Path::new("../image"), Path::new("image"))?;
+        Users::mount(namespace, Path::new("../image"), Path::new("image"))?;
         let device = fs::metadata("image")?.dev();
         mount("tmpfs", STAGE, "tmpfs", flags, c"size=1m,mode=0711")?;
         let root = in_stage("root");
@@ -202,6 +203,11 @@ pub(super) fn in_stage(name: &str) -> PathBuf {
 /// Makes the folder that stages are mounted on.
 pub(super) fn make_stage() -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(STAGE)
+}
+
+/// Has a namespace in the stage, for the runtime to find.
+pub(super) fn stage_namespace(namespace: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    stage(Path::new(&format!("/proc/thread-self/fd/{}", namespace.as_raw_fd())), name)
 }
 
 /// Has a file of the host in the stage too.

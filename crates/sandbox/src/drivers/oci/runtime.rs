@@ -57,6 +57,12 @@ impl Runtime {
         Ok(Self { program, version })
     }
 
+    /// Whether it is crun, which enters a user namespace for good before it does anything in it. runc steers from
+    /// outside, and sets limits there for which root alone is not enough.
+    pub(super) fn is_crun(&self) -> bool {
+        self.version.starts_with("crun")
+    }
+
     /// Starts the container of a bundle, in the calling thread's namespaces, and
     /// tells its first process. `agent` becomes that process's standard input. The
     /// runtime itself works in control group `group`, or where this process is.
@@ -70,7 +76,7 @@ impl Runtime {
     ) -> Result<i32, DriverError> {
         let (log, pid_file) = (folder.join("runtime.log"), folder.join("pid"));
         let mut run = Cmd::new(&self.program).clean_env().timeout(START_WITHIN).arg("--root").arg(state);
-        if self.version.starts_with("crun") {
+        if self.is_crun() {
             run = run.arg("--cgroup-manager=cgroupfs");
         }
         let run = run.arg("--log").arg(&log).args(["run", "--detach", "--pid-file"]).arg(&pid_file);

@@ -23,9 +23,20 @@ const CLONE_NEW: u64 = 0x7e02_0080;
 
 const ENOSYS: u32 = 38;
 
-/// `AF_UNIX`, `AF_INET`, `AF_INET6`: nothing of the others is in a sandbox, and some of them, like `AF_VSOCK`, know no
-/// namespaces.
-const SOCKET_FAMILIES: [u64; 3] = [1, 2, 10];
+/// Talk within the sandbox. Nothing of other families is there, and some of them, like `AF_VSOCK`, know no namespaces.
+/// Asking for one has the kernel load its code, which `socketpair` does as `socket` does.
+const AF_UNIX: u64 = 1;
+
+/// `AF_INET`, `AF_INET6`.
+const INTERNET: [u64; 2] = [2, 10];
+
+/// Types of these, `SOCK_STREAM`, `SOCK_DGRAM` and `SOCK_RAW`, each with its protocols: TCP, UDP and ICMP. The last
+/// needs a capability, which programs expect to be told. Others (SCTP, MPTCP, DCCP, L2TP, ...) are code that nobody asks
+/// for but who looks for holes in it.
+const PROTOCOLS: [(u64, &[u64]); 3] = [(1, &[0, 6]), (2, &[0, 1, 17, 58]), (3, &[1, 6, 17, 58])];
+
+/// What of a socket's type is its type (`linux/net.h`); the rest are flags.
+const SOCK_TYPE_MASK: u64 = 0xf;
 
 /// `AF_NETLINK` with `NETLINK_ROUTE`: lists of interfaces. The other protocols lead to packet filters, security modules
 /// and devices.
@@ -139,11 +150,6 @@ const ALLOWED: &[Group] = &[
         ],
     },
     Group {
-        why: "Reading and writing while one goes on, as databases do. The older way; the newer one, io_uring, \
-              is left out.",
-        calls: &["io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"],
-    },
-    Group {
         why: "Random bytes.",
         calls: &["getrandom"],
     },
@@ -152,7 +158,7 @@ const ALLOWED: &[Group] = &[
         calls: &[
             "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen",
             "pipe", "pipe2", "recvfrom", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg", "sendto",
-            "setsockopt", "shutdown", "socketpair",
+            "setsockopt", "shutdown",
         ],
     },
     Group {
@@ -168,12 +174,16 @@ const ALLOWED: &[Group] = &[
 /// The `linux.seccomp` of a container's specification.
 pub(super) fn profile() -> Value {
     let names: Vec<&str> = ALLOWED.iter().flat_map(|group| group.calls).copied().collect();
-    let mut calls = vec![
-        json!({ "names": names, "action": "SCMP_ACT_ALLOW" }),
-        when("clone", &[json!({ "index": 0, "value": CLONE_NEW, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" })]),
-    ];
+    let mut calls =
+        vec![json!({ "names": names, "action": "SCMP_ACT_ALLOW" }), when("clone", &[masked(0, CLONE_NEW, 0)])];
     let equal = |index: u32, value: u64| json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" });
-    calls.extend(SOCKET_FAMILIES.map(|family| when("socket", &[equal(0, family)])));
+    calls.extend(["socket", "socketpair"].map(|call| when(call, &[equal(0, AF_UNIX)])));
+    for family in INTERNET {
+        for (kind, protocols) in PROTOCOLS {
+            let of = |protocol| [equal(0, family), masked(1, SOCK_TYPE_MASK, kind), equal(2, protocol)];
+            calls.extend(protocols.iter().map(|protocol| when("socket", &of(*protocol))));
+        }
+    }
     calls.push(when("socket", &[equal(0, NETLINK[0]), equal(2, NETLINK[1])]));
     calls.extend(PERSONALITIES.map(|persona| when("personality", &[equal(0, persona)])));
     let architecture = match std::env::consts::ARCH {
@@ -186,6 +196,11 @@ pub(super) fn profile() -> Value {
         "architectures": [architecture],
         "syscalls": calls,
     })
+}
+
+/// An argument whose bits under this mask are these.
+fn masked(index: u32, mask: u64, bits: u64) -> Value {
+    json!({ "index": index, "value": mask, "valueTwo": bits, "op": "SCMP_CMP_MASKED_EQ" })
 }
 
 /// A call that is allowed where all of this holds of its arguments.

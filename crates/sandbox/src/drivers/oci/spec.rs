@@ -8,11 +8,17 @@ use std::path::Path;
 /// The image's user `polydev`, who runs the agent and every job; its group has the same number.
 pub(super) use crate::image::UID as USER;
 
+/// The sandbox's user namespace in the stage.
+pub(super) const USERS: &str = "users";
+
 /// The host name inside, which the image's `/etc/hosts` knows: a desktop that cannot look up its own name waits.
 const HOSTNAME: &str = "polydev";
 
 /// Files and sockets that a process may have open, where the host allows as many.
 const OPEN_FILES: u64 = 65_536;
+
+/// Terminals. All sandboxes of a host share some 3000 (`kernel.pty.max` less `kernel.pty.reserve`).
+const TERMINALS: u32 = 64;
 
 /// `/dev/shm`, counted in the memory limit as it is used.
 const SHM_MIB: u64 = 64;
@@ -93,7 +99,7 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", &format!("max={TERMINALS}")],
         ),
         mount(
             "/dev/shm",
@@ -108,7 +114,8 @@ pub(super) fn container(id: &SandboxId, spec: &SandboxSpec, parts: &Parts) -> Va
         let options = ["bind", "ro", "nosuid", "nodev", "noexec"];
         mounts.push(bind("/.polydev/ca.pem", &in_stage("ca.pem"), &options));
     }
-    let namespaces = ["user", "pid", "ipc", "uts", "mount", "network", "cgroup"].map(|kind| json!({ "type": kind }));
+    let mut namespaces = vec![json!({ "type": "user", "path": in_stage(USERS) })];
+    namespaces.extend(["pid", "ipc", "uts", "mount", "network", "cgroup"].map(|kind| json!({ "type": kind })));
     let mut memory_limit = json!({ "limit": memory });
     match parts.able.swap {
         // The sum of both, so that nothing is ever swapped out.

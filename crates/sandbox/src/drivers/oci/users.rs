@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   inside        0 … 65535
-//!                 │    │     a user namespace, and an id map on the mount of the image (mount_setattr(2))
+//!                 │    │     a user namespace, theirs, and an id map on the mount of the image (mount_setattr(2))
 //!   the host  first … first + 65535
 //! ```
 
@@ -16,9 +16,16 @@ use crate::{
 use rustix::{
     fs::CWD,
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+    process::Uid,
 };
 use serde_json::{Value, json};
-use std::{collections::HashSet, fs, io, os::fd::AsFd, path::Path};
+use std::{
+    collections::HashSet,
+    ffi::CStr,
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
 
 /// How many users and groups a sandbox has.
 const COUNT: u32 = 65_536;
@@ -30,6 +37,12 @@ const END: u32 = 0x6FFF_0000;
 
 /// The least kernel whose overlay takes layers with an id map.
 const KERNEL: (u32, u32) = (5, 19);
+
+/// What all sandboxes share whose namespaces are one user's, and of which much is needed: how many there may be.
+const SHARED: [&CStr; 2] = [c"/proc/sys/user/max_inotify_instances", c"/proc/sys/user/max_inotify_watches"];
+
+/// One sandbox has one such part of it at most.
+const SHARES: u64 = 4;
 
 /// The file in a sandbox's folder that has its range.
 const FILE: &str = "users";
@@ -68,12 +81,32 @@ impl Users {
         json!([{ "containerID": 0, "hostID": self.first, "size": COUNT }])
     }
 
-    /// Mounts what is at `from` at `to` too, where its files are these users'.
-    pub(super) fn mount(self, from: &Path, to: &Path) -> io::Result<()> {
-        let namespace = cmd::user_namespace(&format!("0 {} {COUNT}", self.first))?;
+    /// A user namespace of these users, which belongs to one of them: the kernel counts instances of inotify, messages,
+    /// signals and more for the owner of a namespace too, and all sandboxes of one owner together would have what one
+    /// user may have.
+    pub(super) fn namespace(self) -> io::Result<OwnedFd> {
+        cmd::user_namespace(&self.map(), Uid::from_raw(self.first), Vec::new())
+    }
+
+    /// The same for a runtime that has no rights over a namespace of others. It is the server's user's, whose share of
+    /// each sandbox is bounded: one may not have all of it, though many may.
+    pub(super) fn namespace_of_the_server_s(self) -> io::Result<OwnedFd> {
+        let share = |file: &'static CStr| {
+            let most: u64 = fs::read_to_string(file.to_str().ok()?).ok()?.trim().parse().ok()?;
+            Some((file, (most / SHARES).to_string()))
+        };
+        cmd::user_namespace(&self.map(), rustix::process::geteuid(), SHARED.into_iter().filter_map(share).collect())
+    }
+
+    fn map(self) -> String {
+        format!("0 {} {COUNT}", self.first)
+    }
+
+    /// Mounts what is at `from` at `to` too, where its files are those of the users of this namespace.
+    pub(super) fn mount(namespace: BorrowedFd<'_>, from: &Path, to: &Path) -> io::Result<()> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(CWD, from, flags)?;
-        sys::map_ids(tree.as_fd(), namespace.as_fd())?;
+        sys::map_ids(tree.as_fd(), namespace)?;
         Ok(move_mount(tree, "", CWD, to, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
     }
 }
@@ -90,7 +123,7 @@ pub(super) fn missing() -> Option<String> {
     if !is_new_enough(&release) {
         return Some(format!("Linux {}.{} or newer (this is {release}), to map users,", KERNEL.0, KERNEL.1));
     }
-    let made = cmd::user_namespace(&format!("0 {FIRST} {COUNT}"));
+    let made = Users { first: FIRST }.namespace();
     made.err().map(|error| format!("a user namespace ({error})"))
 }
 

@@ -5,7 +5,7 @@ use crate::{
     At, Refused, Tried,
     sys::{self, Arg, Arg::Int},
 };
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 pub(crate) fn try_one(args: &[&str]) -> Option<Tried> {
     Some(match args {
@@ -18,6 +18,10 @@ pub(crate) fn try_one(args: &[&str]) -> Option<Tried> {
         ["bpf"] => bpf(),
         ["perf"] => perf(),
         ["userfaultfd"] => descriptor("userfaultfd", sys::open(libc::SYS_userfaultfd, [Int(1)])),
+        ["pair", family, kind, protocol] => pair(family.parse().ok()?, kind.parse().ok()?, protocol.parse().ok()?),
+        ["aio"] => aio(),
+        ["take-one", what] => take(what, 1),
+        ["take-all", what] => take_all(what),
         ["kernel-log"] => kernel_log(),
         #[cfg(target_arch = "x86_64")]
         ["32-bits"] => thirty_two_bits(),
@@ -84,6 +88,46 @@ fn perf() -> Tried {
     attributes[8] = 2;
     let opened = sys::open(libc::SYS_perf_event_open, [Arg::In(&attributes), Int(0), Int(-1), Int(-1), Int(0)]);
     descriptor("perf_event_open", opened)
+}
+
+/// Two sockets of a family that mostly has no pairs. The kernel makes one before it finds that out.
+fn pair(family: i64, kind: i64, protocol: i64) -> Tried {
+    let mut pair = [0; 8];
+    let made = sys::call(libc::SYS_socketpair, [Int(family), Int(kind), Int(protocol), Arg::Out(&mut pair)]);
+    match made {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok("made, and no pair".to_owned()),
+        made => made.at("socketpair").map(|_| "made".to_owned()),
+    }
+}
+
+/// Room for some requests, of which the host has so many.
+fn aio() -> Tried {
+    let mut context = [0; 8];
+    sys::call(libc::SYS_io_setup, [Int(8), Arg::Out(&mut context)]).at("io_setup").map(|_| "a context".to_owned())
+}
+
+/// One more of something.
+fn one_of(what: &str) -> io::Result<OwnedFd> {
+    match what {
+        "inotify" => sys::open(libc::SYS_inotify_init1, [Int(libc::IN_CLOEXEC.into())]),
+        "terminals" => std::fs::OpenOptions::new().read(true).write(true).open("/dev/ptmx").map(Into::into),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// So many of something, and how many that were.
+fn take(what: &str, most: usize) -> Tried {
+    let taken: Vec<OwnedFd> = (0..most).map(|_| one_of(what)).collect::<io::Result<_>>().at("take")?;
+    Ok(taken.len().to_string())
+}
+
+/// Takes of something until there is no more, says how many it has, and keeps them.
+fn take_all(what: &str) -> Tried {
+    let taken: Vec<OwnedFd> = std::iter::from_fn(|| one_of(what).ok()).collect();
+    println!("{}", taken.len());
+    loop {
+        std::thread::park();
+    }
 }
 
 /// What the kernel has said, of all that the host does.

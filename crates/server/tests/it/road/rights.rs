@@ -5,16 +5,18 @@ use crate::support::server::{NO_POOL, Server, text};
 use std::{collections::BTreeMap, fs};
 
 /// Numbers of `linux/capability.h`.
-pub(super) const NAMED: [(&str, u32); 9] = [
+pub(super) const NAMED: [(&str, u32); 11] = [
     ("CAP_CHOWN", 0),
     ("CAP_DAC_OVERRIDE", 1),
     ("CAP_FOWNER", 3),
+    ("CAP_KILL", 5),
     ("CAP_SETGID", 6),
     ("CAP_SETUID", 7),
     ("CAP_NET_ADMIN", 12),
     ("CAP_SYS_CHROOT", 18),
     ("CAP_SYS_PTRACE", 19),
     ("CAP_SYS_ADMIN", 21),
+    ("CAP_SYS_NICE", 23),
 ];
 const CAP_NET_BIND_SERVICE: u32 = 10;
 
