@@ -68,16 +68,18 @@ impl Own {
 
     async fn look_up(&self, network: &dyn Network, name: &str) {
         let found = timeout(LOOKUP_TIMEOUT, network.resolve(name)).await;
-        let found = found.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())).unwrap_or_else(|error| {
-            // What it led to before stays refused, and its name in any case.
-            tracing::debug!(name, %error, "the name of `server.public_url` cannot be looked up");
-            Vec::new()
-        });
+        let found = found.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.answered = true;
-        let now = Instant::now();
         known.seen.retain(|_, seen| seen.elapsed() < REMEMBERED);
-        let room = ADDRESSES_MAX.saturating_sub(known.seen.len());
-        known.seen.extend(found.into_iter().take(room).map(|address| (address, now)));
+        match found {
+            Ok(found) => {
+                known.answered = true;
+                let (now, room) = (Instant::now(), ADDRESSES_MAX.saturating_sub(known.seen.len()));
+                known.seen.extend(found.into_iter().take(room).map(|address| (address, now)));
+            }
+            // What it led to before stays refused, and its name in any case. Where there was no answer yet, the next
+            // connection asks again.
+            Err(error) => tracing::debug!(name, %error, "the name of `server.public_url` cannot be looked up"),
+        }
     }
 }

@@ -110,6 +110,22 @@ async fn the_server_itself() {
     }
 }
 
+#[tokio::test]
+async fn a_name_of_the_public_url_that_cannot_be_looked_up_at_first() {
+    let network = Arc::new(FakeNetwork::default());
+    for name in ["a.example.org", "b.example.org"] {
+        network.answer(name, &["1.1.1.1"]);
+    }
+    network.door("1.1.1.1", 80, echo().await);
+    let config =
+        GatewayConfig { public_host: Some("polydev.example.com".parse().unwrap()), ..GatewayConfig::default() };
+    let sandbox = Sandbox::start(config, &network, policy(&["*"], &[], &[80]));
+    // As on a host whose resolver starts after the server.
+    assert_eq!(sandbox.connect("a.example.org:80").await.1.status, 200);
+    network.answer("polydev.example.com", &["1.1.1.1"]);
+    assert_eq!(sandbox.connect("b.example.org:80").await.1.denied(), "own_address", "it is asked for again");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_address_that_the_public_url_had_lately() {
     let network = Arc::new(FakeNetwork::default());
@@ -150,6 +166,26 @@ async fn a_name_is_told_without_what_must_not_be() {
     }
     let told = format!("{:?} {:?}", sandbox.way_out.log(), sandbox.way_out.hosts());
     assert!(!told.contains("s3cret") && told.contains("[redacted].example.com"), "{told}");
+}
+
+#[tokio::test]
+async fn what_must_not_be_told_is_longer_than_what_is_shown() {
+    // As keys of providers are.
+    let key = format!("sk-ant-api03-{}end", "s3".repeat(46));
+    assert_eq!(key.len(), 108);
+    let gateway = Gateway::over(GatewayConfig::default(), Arc::new(FakeNetwork::default()));
+    let mask = Mask::new({
+        let key = key.clone();
+        move |name| name.replace(&key, "[redacted]")
+    });
+    let sandbox = Sandbox::of(&gateway, Access { mask, ..access(policy(&[], &[], &[443])) });
+    for target in [format!("{key}:443"), format!("user@{key}:443"), format!("{}{key}:443", "a".repeat(60))] {
+        let answer = sandbox.connect(&target).await.1;
+        assert!(answer.body.contains("[redacted]") && !answer.body.contains("s3s3"), "{answer:?}");
+        assert_eq!(answer.denied(), "bad_target");
+    }
+    let told = format!("{:?} {:?}", sandbox.way_out.log(), sandbox.way_out.hosts());
+    assert!(told.contains("[redacted]") && !told.contains("s3s3"), "{told}");
 }
 
 #[tokio::test]

@@ -208,6 +208,9 @@ impl Hearing<'_, '_> {
     async fn learn(&mut self) {
         let Some(provider) = self.tool.alone else { return };
         if let Some(secrets) = secrets::refreshed(&self.tool.secrets, provider, &self.tool.guest).await {
+            if let Some(hidden) = &self.said.hidden {
+                hidden.learn(&secrets);
+            }
             self.said.secrets = Some(secrets.clone());
             self.tool.secrets = secrets;
         }

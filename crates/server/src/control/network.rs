@@ -24,6 +24,7 @@ use polydev_sandbox::{
 };
 use std::{
     convert::Infallible,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -107,14 +108,37 @@ pub(super) async fn open(
     earlier: Option<Network>,
     said: &mut Said,
 ) -> Result<Traffic, Failure> {
-    let way_out = attach(inner, &run.user_id, inner.policy(hosts), secrets, guest).await?;
+    let hidden = Hidden::from(secrets);
+    let way_out = attach(inner, &run.user_id, inner.policy(hosts), hidden.clone(), guest).await?;
     let traffic = way_out.traffic();
     let seen = Seen::new(traffic.clone(), earlier);
     if let Some(live) = inner.live().get_mut(&run.id) {
         live.seen = Some(seen.clone());
     }
-    (said.way_out, said.seen) = (Some(way_out), Some(seen));
+    (said.way_out, said.seen, said.hidden) = (Some(way_out), Some(seen), Some(hidden));
     Ok(traffic)
+}
+
+/// What must not be told in the names that a sandbox asks for. Clones are one.
+#[derive(Debug, Clone)]
+pub(super) struct Hidden(Arc<RwLock<Redactor>>);
+
+impl From<&Redactor> for Hidden {
+    fn from(secrets: &Redactor) -> Self {
+        // Names are compared in lower case, and written down so.
+        Self(Arc::new(RwLock::new(secrets.and_lower_case())))
+    }
+}
+
+impl Hidden {
+    /// From here on it is these.
+    pub(super) fn learn(&self, secrets: &Redactor) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets.and_lower_case();
+    }
+
+    fn mask(self) -> Mask {
+        Mask::new(move |name| self.0.read().unwrap_or_else(PoisonError::into_inner).text(name).into_owned())
+    }
 }
 
 /// Gives a person's sandbox its way out, by this policy and without telling these secrets.
@@ -122,20 +146,13 @@ pub(super) async fn attach(
     inner: &Inner,
     person: &str,
     policy: Policy,
-    secrets: &Redactor,
+    secrets: impl Into<Hidden>,
     guest: &Guest,
 ) -> Result<Attached, Failure> {
     let gateway = &inner.ways.gateway;
     let seat = if gateway.has_seats() { inner.store.seat(person).await.map_err(fault)? } else { 0 };
-    // Names are compared in lower case, and written down so.
-    let secrets = secrets.and_lower_case();
-    let access = Access {
-        sandbox: guest.id().clone(),
-        person: person.to_owned(),
-        seat,
-        policy,
-        mask: Mask::new(move |name| secrets.text(name).into_owned()),
-    };
+    let access =
+        Access { sandbox: guest.id().clone(), person: person.to_owned(), seat, policy, mask: secrets.into().mask() };
     Ok(gateway.attach(access, prepare::dial(guest)))
 }
 

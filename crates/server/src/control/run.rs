@@ -273,6 +273,8 @@ pub(super) struct Said {
     pub(super) way_out: Option<Attached>,
     /// What its way out has seen.
     pub(super) seen: Option<Seen>,
+    /// What its way out tells nobody.
+    pub(super) hidden: Option<network::Hidden>,
     /// That this server took the run over from another, until it is seen that the tool has got over that.
     pub(super) adopted: Option<Adopted>,
 }
