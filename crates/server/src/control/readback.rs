@@ -33,7 +33,7 @@ use polydev_sandbox::{
     proto::{ErrorCode, WatchEvent, WatchRule},
 };
 use std::{convert::Infallible, time::Duration};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// For how long a file must not have changed: gemini writes in place.
 const QUIET_MS: u64 = 1000;
@@ -44,6 +44,11 @@ const SETTLED_AT_MOST: usize = 9;
 const REFRESHED_WITHIN: Duration = Duration::from_secs(5);
 /// How often a login is looked at, at most.
 const OFTEN: Duration = Duration::from_secs(1);
+/// When what the provider did not prove is looked at again, though it has not changed.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often a run has the provider asked in vain before its login is left to the last look. A hostile one would have
+/// it asked by this host for as long as it runs.
+const IN_VAIN_AT_MOST: u32 = 10;
 
 /// The logins of people whose runs wait, and who uses them.
 pub(super) async fn of_waiting(inner: &Inner, open: &[OpenRun]) -> Result<Logins, StoreError> {
@@ -73,15 +78,28 @@ pub(super) async fn watch(inner: &Inner, run: &Run, provider: &dyn Provider, gue
                 // A sandbox that tells of changes without end is not asked more often.
                 let mut often = tokio::time::interval(OFTEN);
                 often.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                while let Ok(Some(_)) = changes.next().await {
+                let (mut in_vain, mut again) = (0, None);
+                while in_vain < IN_VAIN_AT_MOST && is_to_look(&mut changes, again).await {
                     often.tick().await;
-                    settle(inner, run, provider, guest, When::Meanwhile).await;
+                    let settled = settle(inner, run, provider, guest, When::Meanwhile).await;
+                    in_vain += u32::from(settled != Settled::Done);
+                    again = (settled == Settled::Unproven).then(|| Instant::now() + AGAIN_AFTER);
                 }
+                tracing::debug!(run = run.id, in_vain, "the login is not looked at any more until the end");
             }
             Err(error) => tracing::warn!(run = run.id, %error, "the login is not watched; it is read at the end"),
         }
     }
     std::future::pending().await
+}
+
+/// Waits for a change, or until it is time to look again. False, if there will be none.
+async fn is_to_look(changes: &mut Watch<WatchEvent>, again: Option<Instant>) -> bool {
+    let changed = async { matches!(changes.next().await, Ok(Some(_))) };
+    match again {
+        Some(again) => tokio::time::timeout_at(again, changed).await.unwrap_or(true),
+        None => changed.await,
+    }
 }
 
 /// Gives a tool that is ended in the middle of its work the time to refresh its login, if it may be at that: the
@@ -93,7 +111,7 @@ pub(super) async fn let_refresh(inner: &Inner, run: &Run, provider: &dyn Provide
         let due = lease.fresh_until.is_some_and(|until| until - early_ms <= time::now_ms());
         (lease.kind == Kind::Exclusive.as_str() && due).then_some(())
     };
-    let until = tokio::time::Instant::now() + REFRESHED_WITHIN;
+    let until = Instant::now() + REFRESHED_WITHIN;
     let watched = async {
         may_be_at_it().await?;
         watched(provider, guest).await.ok()
@@ -150,15 +168,27 @@ pub(super) enum When {
     AtTheEnd,
 }
 
+/// What came of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It is kept, or there was nothing to ask the provider for.
+    Done,
+    /// The provider said that it is not what is to be kept.
+    Refused,
+    /// The provider did not say whose it is.
+    Unproven,
+}
+
 /// Takes over what the tool has made of its login by now, if the run has it alone.
-pub(super) async fn settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, when: When) {
+pub(super) async fn settle(inner: &Inner, run: &Run, provider: &dyn Provider, guest: &Guest, when: When) -> Settled {
     let database_is_away = |error: &ConnectionError| matches!(error, ConnectionError::Store(StoreError::Query(_)));
     let settled = (|| try_settle(inner, run, provider, guest, when))
         .retry(ExponentialBuilder::default().with_max_delay(Duration::from_secs(10)).with_max_times(SETTLED_AT_MOST))
         .when(|error| when == When::AtTheEnd && database_is_away(error));
-    if let Err(error) = settled.await {
+    settled.await.unwrap_or_else(|error| {
         tracing::error!(run = run.id, error = chain(&error), "a login could not be taken over");
-    }
+        Settled::Done
+    })
 }
 
 async fn try_settle(
@@ -167,28 +197,29 @@ async fn try_settle(
     provider: &dyn Provider,
     guest: &Guest,
     when: When,
-) -> Result<(), ConnectionError> {
-    let Some(lease) = inner.store.lease_of(&run.id).await? else { return Ok(()) };
+) -> Result<Settled, ConnectionError> {
+    let Some(lease) = inner.store.lease_of(&run.id).await? else { return Ok(Settled::Done) };
     // Also of one that was refused meanwhile: what the provider refuses is the old one.
     let opened = connections::open_refused(&inner.store, &inner.vault, &run.user_id, &run.provider).await?;
-    let Opened { credential: Credential::Login(before), connection } = opened else { return Ok(()) };
+    let Opened { credential: Credential::Login(before), connection } = opened else { return Ok(Settled::Done) };
     if lease.kind == Kind::Shared.as_str() || lease.version != connection.version {
         // Somebody has connected anew meanwhile: this run's login is no longer the one that is kept.
-        return Ok(());
+        return Ok(Settled::Done);
     }
+    let not_kept = async |why: &str| refuse(inner, run, &connection, why, when).await.map(|()| Settled::Done);
     let after = match read(provider, guest).await {
         Ok(files) => provider.sign_in().read(&files),
         Err(Unread::Gone(error)) => {
             // Nothing can be said of it. If it was refreshed, the next run will find it dead.
             tracing::warn!(run = run.id, error = chain(&error), "the login could not be read back");
-            return Ok(());
+            return Ok(Settled::Done);
         }
-        Err(Unread::Refused(why)) => return refuse(inner, run, &connection, &why, when).await,
+        Err(Unread::Refused(why)) => return not_kept(&why).await,
     };
     match change(&before, after) {
-        Change::Same => Ok(()),
-        Change::Dead => refuse(inner, run, &connection, "the provider refused to refresh it", when).await,
-        Change::Refused(why) => refuse(inner, run, &connection, &why.to_string(), when).await,
+        Change::Same => Ok(Settled::Done),
+        Change::Dead => not_kept("the provider refused to refresh it").await,
+        Change::Refused(why) => not_kept(&why.to_string()).await,
         Change::Refreshed(login) => refreshed(inner, run, provider, (&connection, &before), login, when).await,
     }
 }
@@ -201,27 +232,29 @@ async fn refreshed(
     (connection, before): (&Connection, &Login),
     login: Login,
     when: When,
-) -> Result<(), ConnectionError> {
+) -> Result<Settled, ConnectionError> {
     let now = time::now_ms();
     let kind = match lease::needed(login.fresh_until, provider.sign_in().refreshes_early_ms(), run.timeout_s, now) {
         Kind::Shared | Kind::Keeper => Kind::Keeper,
         Kind::Exclusive => Kind::Exclusive,
     };
     let credential = Credential::Login(login);
+    let not_kept = async |settled: Settled, why: &str| {
+        refuse(inner, run, connection, why, when).await?;
+        Ok(settled)
+    };
     let account = match verify::prove(&inner.ways.client, provider, &credential).await {
         Ok(proof) => proof.account,
         Err(failure) if failure.code == Code::NeedsReconnect => {
-            return refuse(inner, run, connection, "the provider does not take its access token", when).await;
+            return not_kept(Settled::Refused, "the provider does not take its access token").await;
         }
-        Err(_) => {
-            return refuse(inner, run, connection, "the provider did not say whose it is", when).await;
-        }
+        Err(_) => return not_kept(Settled::Unproven, "the provider did not say whose it is").await,
     };
     let known = connection.account_id.as_deref().unwrap_or(&before.account.id);
     if account.is_none_or(|account| account.id != known) {
-        return refuse(inner, run, connection, "it is the login of another account", when).await;
+        return not_kept(Settled::Refused, "it is the login of another account").await;
     }
-    let Credential::Login(login) = credential else { return Ok(()) };
+    let Credential::Login(login) = credential else { return Ok(Settled::Done) };
     let deed = deed(run, connection);
     let entry = audit::open(&inner.store, deed).await?;
     if connections::write_back(&inner.store, &inner.vault, &run.id, connection, login, kind).await? {
@@ -238,7 +271,7 @@ async fn refreshed(
     } else {
         entry.failed(&inner.store, Code::Conflict).await;
     }
-    Ok(())
+    Ok(Settled::Done)
 }
 
 /// Nothing of it is kept, and what is kept may be used up. While the tool runs this is no last word: a file may be half

@@ -12,26 +12,31 @@ use std::time::Duration;
 
 /// How long a provider may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long it may take in all when it is asked again.
+/// How long it may take in all when it is asked again, and the first and the longest pause between two such requests:
+/// some ten of them.
 const PROVEN_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is asked again, about six seconds long.
-const PROVEN_AT_MOST: usize = 5;
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How much of its answer is read.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
-/// The same as [`verify`], asked again for a while where the provider neither takes nor refuses it.
+/// The same as [`verify`], asked again for as long as the provider neither takes nor refuses it.
 pub async fn prove(
     client: &reqwest::Client,
     provider: &dyn Provider,
     credential: &Credential,
 ) -> Result<Proof, Failure> {
     let proof = (|| verify(client, provider, credential))
-        .retry(ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(PROVEN_AT_MOST))
-        .when(|failure| failure.code != Code::NeedsReconnect);
+        .retry(pauses())
+        .when(|failure| matches!(failure.code, Code::ProviderUnavailable | Code::RateLimited));
     tokio::time::timeout(PROVEN_WITHIN, proof.into_future()).await.unwrap_or_else(|_elapsed| {
         let words = format!("{} did not answer within {} s", provider.about().label, PROVEN_WITHIN.as_secs());
         Err(Failure::new(Code::ProviderUnavailable, words).hint("Try again."))
     })
+}
+
+/// Without an end: the time has one.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(PAUSES.0).with_max_delay(PAUSES.1).without_max_times()
 }
 
 /// What the provider says to a credential that it takes, or why it refuses it.
@@ -75,4 +80,17 @@ pub async fn verify(
     }
     // Some providers repeat the key that they refuse.
     provider.probed(credential, status, &body).map_err(|failure| failure.without(&secrets::of(provider, credential)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backon::BackoffBuilder;
+
+    #[test]
+    fn a_provider_is_asked_again_to_the_end_of_the_time_and_not_without_pauses() {
+        let after = |times| pauses().build().take(times).sum::<Duration>();
+        assert!(after(8) < PROVEN_WITHIN, "{:?}", after(8));
+        assert!(after(12) > PROVEN_WITHIN, "{:?}", after(12));
+    }
 }

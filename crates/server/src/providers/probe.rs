@@ -25,6 +25,8 @@ pub(super) fn answer(about: &About, status: u16, body: &[u8], refused: fn(&Value
             return Err(Fault::Unavailable.failure(about, "its list of models is not JSON"));
         }
         (400, Some(value)) if refused(value) => Fault::Refused,
+        // A wall before the provider, which says nothing of the credential: the provider itself speaks JSON.
+        (403, said) if !said.as_ref().is_some_and(Value::is_object) => Fault::Unavailable,
         (status, _) => match Fault::of_status(status) {
             Some(fault @ (Fault::Refused | Fault::NoCredit | Fault::RateLimited)) => fault,
             Some(Fault::Unavailable | Fault::NoModel | Fault::BadRequest | Fault::Tool) | None => Fault::Unavailable,

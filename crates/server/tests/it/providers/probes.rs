@@ -47,6 +47,7 @@ fn answers_mean_models_or_a_failure() {
             (400, error),
             (400, bad_key),
             (401, error),
+            (403, error),
             (403, "no"),
             (404, ""),
             (429, error),
