@@ -76,10 +76,19 @@ fn judge(kept: &Kept) -> Result<Option<Finding>, String> {
     let told = |looked: io::Result<Option<u32>>| {
         looked.map_err(|error| format!("who may read or change `{path}` cannot be told: {error}"))
     };
-    let wrong = match kept.from {
-        From::Reading(bits) => told(open_to_others(&kept.path))?.is_some_and(|open| open & bits & OTHERS_READ != 0),
-        From::Writing => told(replaceable(&kept.path))?.is_some_and(|open| open & OTHERS_WRITE != 0),
+    // Whoever is kept from a link may go to what it leads to by another way.
+    let real = match fs::canonicalize(&kept.path) {
+        Ok(real) => Some(real).filter(|real| *real != kept.path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return told(Err(error)).map(|_| None),
     };
+    let mut wrong = false;
+    for path in [Some(&kept.path), real.as_ref()].into_iter().flatten() {
+        wrong |= match kept.from {
+            From::Reading(bits) => told(open_to_others(path))?.is_some_and(|open| open & bits & OTHERS_READ != 0),
+            From::Writing => told(replaceable(path))?.is_some_and(|open| open & OTHERS_WRITE != 0),
+        };
+    }
     if !wrong {
         return Ok(None);
     }
@@ -174,6 +183,24 @@ mod tests {
         fs::set_permissions(&data, fs::Permissions::from_mode(0o750)).unwrap();
         assert!(is_wrong(&path, From::Reading(GROUP_AND_OTHERS)) && !is_wrong(&path, From::Reading(OTHERS)));
         assert!(!is_wrong(&data.join("none"), From::Reading(GROUP_AND_OTHERS)));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_looked_at_by_its_own_way_too() {
+        let (_dir, open) = place();
+        let (_dir2, closed) = place();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        let target = file(&open, 0o644);
+        let link = closed.join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let secret = From::Reading(GROUP_AND_OTHERS);
+        assert!(is_wrong(&link, secret) && !is_wrong(&link, From::Writing));
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(!is_wrong(&link, secret));
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(is_wrong(&link, From::Writing), "another file may be put there");
+        fs::remove_file(&target).unwrap();
+        assert!(!is_wrong(&link, secret), "it leads nowhere");
     }
 
     #[test]
