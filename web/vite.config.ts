@@ -25,11 +25,27 @@ function firstPaint(): Plugin {
   };
 }
 
+/**
+ * noVNC tries H.264 before anything else, and on some phones the browser never answers: it would never load. Our
+ * desktops do not speak it.
+ */
+function withoutH264(): Plugin {
+  const tries = /^supportsWebCodecsH264Decode = await .*$/m;
+  return {
+    name: "without-h264",
+    transform(code, id) {
+      if (!id.endsWith("/@novnc/novnc/core/util/browser.js")) return;
+      if (!tries.test(code)) throw new Error("noVNC is another one than `withoutH264` in vite.config.ts knows");
+      return { code: code.replace(tries, ""), map: null };
+    },
+  };
+}
+
 /** `npm run dev` beside a server: its own page, as far as the server can tell. */
 const server = process.env.POLYDEV_URL ?? "http://127.0.0.1:4000";
 
 export default defineConfig({
-  plugins: [react(), tailwindcss(), firstPaint()],
+  plugins: [react(), tailwindcss(), firstPaint(), withoutH264()],
   build: {
     target: ["chrome123", "firefox128", "safari17.5"],
     // The policy of the server's pages takes no data: URL.

@@ -45,7 +45,8 @@ export class Watched {
     });
     context.on("console", (message) => {
       // An answer that is an error, or none, is looked at by the test that asks for it.
-      if (message.type() !== "error" || message.text().startsWith("Failed to load resource")) return;
+      if (message.type() !== "error" || /^(Failed to load resource|WebSocket connection to)/.test(message.text()))
+        return;
       watched.faults.push(`the console: ${message.text()}`);
     });
     context.on("request", (request) => {

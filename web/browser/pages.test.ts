@@ -247,6 +247,59 @@ describe.concurrent("in error", () => {
   }
 });
 
+describe("a login, at every end that it can have", () => {
+  const stages = (...states: string[]) =>
+    ["allocating", "starting", "desktop", "ready"].map((name, at) => ({
+      name,
+      state: states[at] ?? "pending",
+      started_at: states[at] ? "2026-11-23T09:00:00Z" : null,
+      took_ms: states[at] === "done" ? 37 * (at + 1) ** 3 : null,
+      waiting_for: states[at] === "active" ? "`xfwm4` to announce itself" : null,
+    }));
+  const error = {
+    code: "tool_crashed",
+    message: "the desktop was lost: `Xtigervnc` ended by signal 9",
+    hint: "Open another one. If that happens again, the server's log says more.",
+  };
+  const ENDS: [string, string, object][] = [
+    ["preparing", "A desktop of your own is being made", { stages: stages("done", "done", "active") }],
+    ["failed", "It failed", { stages: stages("done", "done", "failed"), error }],
+    ["expired", "Nobody had signed in", {}],
+    ["cancelled", "It was cancelled", {}],
+    ["connected", "Successfully connected", {}],
+  ];
+  for (const [status, there, more] of ENDS) {
+    it(status, async () => {
+      const { page } = full;
+      const { id: user_id } = await ask<{ id: string }>(page, "GET", "/me");
+      const json = {
+        id: "lgn_x",
+        user_id,
+        provider: "claude",
+        status,
+        stages: stages("done", "done", "done", "done"),
+        command: "claude auth login",
+        started_at: "2026-11-23T09:00:00Z",
+        expires_at: "2026-11-23T09:10:00Z",
+        completed_at: status === "preparing" ? null : "2026-11-23T09:10:00Z",
+        error: null,
+        question: null,
+        desktop_url: "",
+        page_url: "",
+        events_url: "",
+        ...more,
+      };
+      await page.route("**/api/v1/logins/lgn_x", (route) => route.fulfill({ json }));
+      await page.route("**/api/v1/logins/lgn_x/events?*", (route) => route.fulfill({ status: 204 }));
+      await go(page, { name: status, path: "/logins/lgn_x", there });
+      if (status === "failed") await page.getByText("What its desktop printed").click();
+      await settled(page);
+      await looksWell(page, `login-${status}`);
+      await page.unrouteAll();
+    });
+  }
+});
+
 describe("by keyboard alone", () => {
   it("skips to the page, asks, and opens what is folded", async () => {
     const { page } = full;

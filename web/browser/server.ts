@@ -56,8 +56,8 @@ export class Server {
   #server: ChildProcess | null = null;
   #proxy = "";
 
-  /** Starts both; `more` are lines of configuration. */
-  static async start(more = ""): Promise<Server> {
+  /** Starts both; `more` are lines of configuration; browsers come by `publicUrl` where that is not its own address. */
+  static async start(more = "", publicUrl?: string): Promise<Server> {
     const server = new Server();
     const standin = spawn(join(BIN, "polydev-standin"), ["--dir", join(server.dir, "standin")], {
       stdio: ["ignore", "pipe", "ignore"],
@@ -70,7 +70,7 @@ export class Server {
     });
     writeFileSync(
       join(server.dir, "polydev.toml"),
-      `[server]\nlisten = "127.0.0.1:0"\ndata_dir = "${server.dir}/data"\ndrain_s = 1\n\n[log]\nformat = "json"\n\n` +
+      `[server]\nlisten = "127.0.0.1:0"\ndata_dir = "${server.dir}/data"\ndrain_s = 1\n${publicUrl ? `public_url = "${publicUrl}"\n` : ""}\n[log]\nformat = "json"\n\n` +
         `[image]\ndir = "${IMAGES}"\n\n[egress]\nupstream_proxy = "${server.#proxy}"\n\n[sandbox]\nca_file = "${ca}"\n\n${more}`,
     );
     await server.run().catch(async (thrown) => {

@@ -45,10 +45,15 @@ function scripts(keys) {
 const sum = (files, how) => files.reduce((all, file) => all + (sizes.get(file)?.[how] ?? 0), 0);
 
 const first = scripts(["index.html", "src/routes/dashboard.tsx"]);
+/** What the page of a login takes beyond that: noVNC, mostly. */
+const desktop = scripts(["src/routes/login.tsx", "src/components/desktop/desktop.tsx"]).filter(
+  (file) => !first.includes(file),
+);
 const styles = [...sizes.keys()].filter((name) => name.endsWith(".css"));
 const report = {
   dashboard_script_gzip_bytes: sum(first, "gzip"),
   dashboard_script_brotli_bytes: sum(first, "brotli"),
+  desktop_script_gzip_bytes: sum(desktop, "gzip"),
   style_gzip_bytes: sum(styles, "gzip"),
   all_script_gzip_bytes: sum(
     [...sizes.keys()].filter((name) => name.endsWith(".js")),
@@ -59,8 +64,12 @@ writeFileSync(`${DIST}/.vite/sizes.json`, `${JSON.stringify(report, null, 2)}\n`
 const kb = (/** @type {number} */ bytes) => `${(bytes / 1000).toFixed(1)} kB`;
 process.stdout.write(
   `web: the dashboard loads ${kb(report.dashboard_script_gzip_bytes)} of script (${kb(report.dashboard_script_brotli_bytes)} with brotli), ` +
-    `${kb(report.style_gzip_bytes)} of style\n`,
+    `${kb(report.style_gzip_bytes)} of style; a desktop ${kb(report.desktop_script_gzip_bytes)} of script more\n`,
 );
+if (!desktop.some((file) => /^assets\/desktop-/.test(file))) {
+  process.stderr.write("web: noVNC has no chunk of its own\n");
+  process.exit(1);
+}
 if (report.dashboard_script_gzip_bytes > FIRST_LOAD_MAX) {
   for (const file of first) process.stderr.write(`  ${kb(sizes.get(file)?.gzip ?? 0)}\t${file}\n`);
   process.stderr.write(`web: that is more than ${kb(FIRST_LOAD_MAX)}: load what the dashboard does not need later\n`);

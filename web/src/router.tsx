@@ -12,6 +12,7 @@ import type { RunStatus } from "./api/client";
 import { part } from "./api/part";
 import { Problem } from "./api/problem";
 import { queries } from "./api/queries";
+import { Alone } from "./components/alone";
 import { Shell } from "./components/shell";
 import { STATUSES } from "./lib/standing";
 import { Fault } from "./routes/fault";
@@ -53,20 +54,21 @@ const setup = createRoute({
   component: page(() => import("./routes/setup"), "Setup"),
 });
 
+/** Lets in who is signed in, and has everybody else sign in first. */
+async function signedIn({ context, location }: { context: { queryClient: QueryClient }; location: { href: string } }) {
+  try {
+    await context.queryClient.ensureQueryData(queries.me());
+  } catch (thrown) {
+    if (!(thrown instanceof Problem) || thrown.status !== 401) throw thrown;
+    throw redirect({ to: "/signin", search: location.href === "/" ? {} : { next: location.href } });
+  }
+}
+
 /** Every page below takes somebody who is signed in. */
-const inside = createRoute({
-  getParentRoute: () => root,
-  id: "inside",
-  beforeLoad: async ({ context, location }) => {
-    try {
-      await context.queryClient.ensureQueryData(queries.me());
-    } catch (thrown) {
-      if (!(thrown instanceof Problem) || thrown.status !== 401) throw thrown;
-      throw redirect({ to: "/signin", search: location.href === "/" ? {} : { next: location.href } });
-    }
-  },
-  component: Shell,
-});
+const inside = createRoute({ getParentRoute: () => root, id: "inside", beforeLoad: signedIn, component: Shell });
+
+/** So do these, which have the window for themselves. */
+const alone = createRoute({ getParentRoute: () => root, id: "alone", beforeLoad: signedIn, component: Alone });
 
 const dashboard = createRoute({
   getParentRoute: () => inside,
@@ -81,7 +83,7 @@ const connect = createRoute({
 });
 
 const login = createRoute({
-  getParentRoute: () => inside,
+  getParentRoute: () => alone,
   path: "/logins/$id",
   component: page(() => import("./routes/login"), "Login"),
 });
@@ -126,12 +128,12 @@ const admin = createRoute({
   component: page(() => import("./routes/admin"), "Admin"),
 });
 
-const pages = [dashboard, connect, login, playground, runs, run, settings, admin];
+const pages = [dashboard, connect, playground, runs, run, settings, admin];
 
 /** The router, with everything that has an address. */
 export const makeRouter = (queryClient: QueryClient) =>
   createRouter({
-    routeTree: root.addChildren([signIn, setup, inside.addChildren(pages)]),
+    routeTree: root.addChildren([signIn, setup, inside.addChildren(pages), alone.addChildren([login])]),
     context: { queryClient },
     defaultPreload: "intent",
     defaultErrorComponent: Fault,

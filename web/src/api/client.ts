@@ -15,6 +15,11 @@ export type Run = Schemas["RunView"];
 export type RunStatus = Schemas["RunStatus"];
 export type RunEvent = Schemas["Event"];
 export type Usage = Schemas["Usage"];
+export type Login = Schemas["LoginView"];
+export type LoginStatus = Schemas["LoginStatus"];
+export type LoginStage = Schemas["LoginStage"];
+export type LoginQuestion = Schemas["LoginQuestion"];
+export type LoginEvent = Schemas["LoginEvent"];
 
 type Answer<T> = { data?: T; error?: unknown; response: Response };
 

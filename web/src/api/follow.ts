@@ -1,30 +1,57 @@
 import { useEffect, useState } from "react";
-import { type Folded, fold, isOver, NOTHING } from "../lib/fold";
+import * as runs from "../lib/fold";
+import * as logins from "../lib/login";
 import { Store, useStore } from "../lib/store";
-import type { RunEvent } from "./client";
+import type { LoginEvent, RunEvent } from "./client";
 import { found } from "./live";
 import { asProblem, type Problem } from "./problem";
 import { backoff, pause, readStream } from "./stream";
 
-/** A run as it is followed. */
-export type Followed = {
-  run: Folded;
+/** Something with events of its own, as it is followed. */
+export type Followed<State, Event> = {
+  /** What the events so far make of it. */
+  state: State;
   /** Every event so far, as the server sent it. */
-  events: RunEvent[];
+  events: Event[];
   /** The server does not answer; it is asked again and again. */
   lost: boolean;
   /** Why it is followed no further. */
   problem: Problem | null;
 };
 
-const BEGIN: Followed = { run: NOTHING, events: [], lost: false, problem: null };
+/** What is followed: where its events are, and what they mean. */
+type Kind<State, Event> = {
+  path: (id: string) => string;
+  nothing: State;
+  fold: (before: State, events: Event[]) => State;
+  isOver: (state: State) => boolean;
+};
+
+const RUN: Kind<runs.Folded, RunEvent> = {
+  path: (id) => `/api/v1/runs/${encodeURIComponent(id)}/events`,
+  nothing: runs.NOTHING,
+  fold: runs.fold,
+  isOver: ({ status }) => runs.isOver(status),
+};
+
+const LOGIN: Kind<logins.Folded, LoginEvent> = {
+  path: (id) => `/api/v1/logins/${encodeURIComponent(id)}/events`,
+  nothing: logins.NOTHING,
+  fold: logins.fold,
+  isOver: ({ status }) => logins.isOver(status),
+};
 
 /** How long a hidden page, which draws nothing, waits before it takes what has come, ms. */
 const HIDDEN_WAIT = 500;
 
-/** Follows a run from its start to its end, across lost connections and servers that begin anew. */
-async function follow(id: string, shown: Store<Followed>, signal: AbortSignal): Promise<void> {
-  let waiting: RunEvent[] = [];
+/** Follows it from its start to its end, across lost connections and servers that begin anew. */
+async function follow<State, Event extends { seq: number }>(
+  kind: Kind<State, Event>,
+  id: string,
+  shown: Store<Followed<State, Event>>,
+  signal: AbortSignal,
+): Promise<void> {
+  let waiting: Event[] = [];
   let due = false;
   const take = () => {
     due = false;
@@ -32,7 +59,7 @@ async function follow(id: string, shown: Store<Followed>, signal: AbortSignal): 
     const now = shown.get();
     const events = waiting;
     waiting = [];
-    shown.set({ ...now, lost: false, run: fold(now.run, events), events: [...now.events, ...events] });
+    shown.set({ ...now, lost: false, state: kind.fold(now.state, events), events: [...now.events, ...events] });
   };
   // What comes is shown once a frame, however much it is.
   const soon = () => {
@@ -49,16 +76,15 @@ async function follow(id: string, shown: Store<Followed>, signal: AbortSignal): 
         if (shown.get().lost) shown.set({ ...shown.get(), lost: false });
       };
       const message = ({ data }: { data: string }) => {
-        const event = JSON.parse(data) as RunEvent;
+        const event = JSON.parse(data) as Event;
         if (event.seq <= last) return;
         last = event.seq;
         waiting.push(event);
         soon();
       };
-      const path = `/api/v1/runs/${encodeURIComponent(id)}/events?after=${last}`;
-      const end = await readStream(path, { open, message }, signal);
+      const end = await readStream(`${kind.path(id)}?after=${last}`, { open, message }, signal);
       take();
-      if (end === "nothing more" || isOver(shown.get().run.status)) return;
+      if (end === "nothing more" || kind.isOver(shown.get().state)) return;
       await pause(250, signal);
     } catch (thrown) {
       if (signal.aborted) return;
@@ -77,20 +103,22 @@ async function follow(id: string, shown: Store<Followed>, signal: AbortSignal): 
 }
 
 /** Waits, and no longer than until another stream has found the server again. */
-async function foundOrLater(ms: number, signal: AbortSignal): Promise<void> {
+export async function foundOrLater(ms: number, signal: AbortSignal): Promise<void> {
   const early = new AbortController();
   const unfollow = found.follow(() => early.abort());
   await pause(ms, AbortSignal.any([signal, early.signal]));
   unfollow();
 }
 
-/** A run, followed while it is shown. */
-export function useRunEvents(id: string | undefined): Followed {
-  const [stores] = useState(() => new Map<string, Store<Followed>>());
+function useFollowed<State, Event extends { seq: number }>(
+  kind: Kind<State, Event>,
+  id: string | undefined,
+): Followed<State, Event> {
+  const [stores] = useState(() => new Map<string, Store<Followed<State, Event>>>());
   const key = id ?? "";
   let shown = stores.get(key);
   if (!shown) {
-    shown = new Store(BEGIN);
+    shown = new Store(begin(kind));
     stores.set(key, shown);
   }
   useEffect(() => {
@@ -98,10 +126,26 @@ export function useRunEvents(id: string | undefined): Followed {
     const fresh = stores.get(key);
     if (!fresh) return;
     // A page that comes back begins anew: the server has it all.
-    fresh.set(BEGIN);
+    fresh.set(begin(kind));
     const stop = new AbortController();
-    void follow(key, fresh, stop.signal);
+    void follow(kind, key, fresh, stop.signal);
     return () => stop.abort();
-  }, [key, stores]);
+  }, [key, kind, stores]);
   return useStore(shown);
 }
+
+const begin = <State, Event>(kind: Kind<State, Event>): Followed<State, Event> => ({
+  state: kind.nothing,
+  events: [],
+  lost: false,
+  problem: null,
+});
+
+/** A run, followed while it is shown. */
+export function useRunEvents(id: string | undefined) {
+  const { state, ...rest } = useFollowed(RUN, id);
+  return { run: state, ...rest };
+}
+
+/** A login, followed while it is shown. */
+export const useLoginEvents = (id: string | undefined) => useFollowed(LOGIN, id);

@@ -101,6 +101,9 @@ function changed(queries: QueryClient, again: (...keys: QueryKey[]) => void, dat
     case "run":
       again(["runs"], ["run", change.id]);
       return;
+    case "login":
+      again(["logins"], ["login", change.id]);
+      return;
     case "connection":
       again(["connections"], ["providers"], ["models", change.id]);
       return;

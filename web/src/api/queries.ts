@@ -38,6 +38,19 @@ export const queries = {
       staleTime: 10 * 60_000,
     }),
 
+  /** One's newest logins: an open one is among them. */
+  logins: () =>
+    queryOptions({
+      queryKey: ["logins"],
+      queryFn: async ({ signal }) => (await take(api.GET("/api/v1/logins", { signal }))).items,
+    }),
+
+  login: (id: string) =>
+    queryOptions({
+      queryKey: ["login", id],
+      queryFn: ({ signal }) => take(api.GET("/api/v1/logins/{id}", { signal, params: { path: { id } } })),
+    }),
+
   run: (id: string) =>
     queryOptions({
       queryKey: ["run", id],
@@ -110,6 +123,19 @@ export const runQueries = {
         take(api.GET("/api/v1/sandboxes/{id}/console", { signal, params: { path: { id: sandbox } }, parseAs: "text" })),
     }),
 };
+
+/** What the desktop of a login printed; null where it had none, or is forgotten. */
+export const loginLog = (id: string) =>
+  queryOptions({
+    queryKey: ["login", id, "log"],
+    queryFn: async ({ signal }) => {
+      const { items } = await take(api.GET("/api/v1/sandboxes", { signal, params: { query: { limit: 200 } } }));
+      const sandbox = items.find(({ login_id }) => login_id === id);
+      if (!sandbox) return null;
+      const params = { path: { id: sandbox.id } };
+      return take(api.GET("/api/v1/sandboxes/{id}/console", { signal, params, parseAs: "text" }));
+    },
+  });
 
 /** Once more where that may help: not where the server has said no. */
 const again = (failures: number, thrown: unknown) => {

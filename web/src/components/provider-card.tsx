@@ -1,9 +1,10 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { type ReactNode, useEffect, useId, useState } from "react";
-import { api, type Connection, type Provider, take } from "../api/client";
+import { api, type Connection, type Login, type Provider, take } from "../api/client";
 import { queries } from "../api/queries";
 import { announce } from "../lib/announce";
+import { openWith } from "../lib/login";
 import { methodWord } from "../lib/methods";
 import { isGood, ofConnection } from "../lib/standing";
 import { sentence } from "../lib/text";
@@ -20,6 +21,7 @@ import { Words } from "./words";
 export function ProviderCard({ provider, connection }: { provider: Provider; connection: Connection | undefined }) {
   const id = useId();
   const { is, word } = ofConnection(connection);
+  const open = openWith(useQuery(queries.logins()).data, provider.provider);
   return (
     <article aria-labelledby={id} className="flex flex-col rounded-md border bg-sheet">
       <header className="flex flex-wrap items-center justify-between gap-x-4 gap-y-1 border-b px-4 py-3">
@@ -35,7 +37,12 @@ export function ProviderCard({ provider, connection }: { provider: Provider; con
         </p>
       </div>
       <footer className="px-4 pb-4">
-        {connection ? <Connected provider={provider} connection={connection} /> : <Ways provider={provider} />}
+        {open && <GoOn login={open} />}
+        {connection ? (
+          <Connected provider={provider} connection={connection} />
+        ) : (
+          <Ways provider={provider} signingIn={open !== undefined} />
+        )}
       </footer>
     </article>
   );
@@ -93,11 +100,30 @@ function NotConnected({ provider }: { provider: Provider }) {
   );
 }
 
+/** The login that is under way. */
+function GoOn({ login }: { login: Login }) {
+  return (
+    <div className="mb-3 space-y-2 border-l-2 border-accent pl-3">
+      <p>
+        You are signing in on a desktop, which closes <Time at={login.expires_at} />.
+      </p>
+      <Link to="/logins/$id" params={{ id: login.id }} className={pressed("main")}>
+        Go on signing in
+      </Link>
+    </div>
+  );
+}
+
 /** The ways to connect, the best first. */
-function Ways({ provider: { provider, methods, label } }: { provider: Provider }) {
+function Ways({ provider: { provider, methods, label }, signingIn }: { provider: Provider; signingIn: boolean }) {
   return (
     <div className="flex flex-wrap gap-2">
-      <Link to="/connect/$provider" params={{ provider }} className={pressed("main")} aria-label={`Connect ${label}`}>
+      <Link
+        to="/connect/$provider"
+        params={{ provider }}
+        className={pressed(signingIn ? "plain" : "main")}
+        aria-label={`Connect ${label}`}
+      >
         Connect
       </Link>
       {methods.includes("api_key") && (

@@ -47,7 +47,8 @@ const PAGES: &[&str] = &[
 const INDEX: &str = "index.html";
 
 /// What the app may do: show itself, and speak with this server. Nothing inline, no other origin, no text as a program.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; \
+/// A desktop's screen comes as pictures over its socket, which are given to the browser as `data:`, as its pointer is.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 

@@ -1,13 +1,13 @@
-import { useEffect, useState } from "react";
 import type { Usage } from "../../api/client";
 import type { Folded } from "../../lib/fold";
 import { isOver } from "../../lib/fold";
+import { useNow } from "../../lib/now";
 import { count, dollars } from "../../lib/text";
 import { duration } from "../../lib/time";
 
 /** Tokens and money, in a line. */
 export function usageWords(usage: Usage): string {
-  const cached = usage.cached_tokens > 0 ? ` (${count(usage.cached_tokens)} kept)` : "";
+  const cached = usage.cached_tokens > 0 ? ` (${count(usage.cached_tokens)} cached)` : "";
   const cost = usage.cost_usd == null ? "" : ` · ${dollars(usage.cost_usd)}`;
   return `${count(usage.input_tokens)} in${cached} · ${count(usage.output_tokens)} out${cost}`;
 }
@@ -23,15 +23,4 @@ export function Figures({ run }: { run: Folded }) {
       {run.usage && ` · ${usageWords(run.usage)}`}
     </span>
   );
-}
-
-/** The clock, each second while it is looked at. */
-function useNow(ticks: boolean): number {
-  const [now, setNow] = useState(Date.now);
-  useEffect(() => {
-    if (!ticks) return;
-    const timer = setInterval(() => setNow(Date.now()), 1000);
-    return () => clearInterval(timer);
-  }, [ticks]);
-  return now;
 }

@@ -1,23 +1,59 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import type { Provider } from "../../api/client";
+import { queries } from "../../api/queries";
+import { openWith } from "../../lib/login";
+import { Button, pressed } from "../button";
+import { useOpenLogin } from "../login/use-open";
+import { ProblemNote } from "../problem-note";
 import { Status } from "../status";
-import { Way } from "./way";
+import { Steps, Way } from "./way";
 
 /** Signing in with the provider's own page, in a desktop of one's own on the server. */
 export function ByDesktop({ provider }: { provider: Provider }) {
   const offered = provider.methods.includes("login");
+  const open = openWith(useQuery(queries.logins()).data, provider.provider);
   return (
     <Way
       anchor="login"
       icon="desktop"
-      title="Sign in, in a desktop"
-      when={`Takes nothing but your ${provider.label} account: you sign in with its own tool, in a desktop of your own here.`}
+      title="Sign in on a desktop"
+      when={`Takes nothing but your ${provider.label} account: you sign in with its own tool, on a desktop of your own here.`}
     >
-      <Status is="idle">{offered ? "Not in this page yet" : "Not on this server yet"}</Status>
-      <p className="text-ink-soft">
-        {offered
-          ? "This server can do it, and this page cannot show it. Until it can, take one of the other ways."
-          : "This server cannot do it yet. Until it can, take one of the other ways: they end up at the same connection."}
-      </p>
+      {offered || open ? (
+        <Offered provider={provider} open={open?.id} />
+      ) : (
+        <>
+          <Status is="idle">Not on this server</Status>
+          <p className="text-ink-soft">The other ways end up at the same connection.</p>
+        </>
+      )}
     </Way>
+  );
+}
+
+function Offered({ provider, open }: { provider: Provider; open: string | undefined }) {
+  const login = useOpenLogin(provider.provider);
+  return (
+    <>
+      <Steps>
+        <li>A desktop opens in this page, with a terminal and a browser in it.</li>
+        <li>You type one command, and sign in as you always do.</li>
+        <li>It is noticed, tried, and kept sealed; the desktop is destroyed.</li>
+      </Steps>
+      {login.isError && <ProblemNote problem={login.error} title="No desktop was opened" />}
+      {open ? (
+        <>
+          <p>You have one open already.</p>
+          <Link to="/logins/$id" params={{ id: open }} className={pressed("main", "w-full")}>
+            Go on signing in
+          </Link>
+        </>
+      ) : (
+        <Button kind="main" icon="desktop" busy={login.isPending} className="w-full" onClick={() => login.mutate()}>
+          Open a desktop
+        </Button>
+      )}
+    </>
   );
 }

@@ -34,7 +34,7 @@ export function Facts({ run }: { run: Run }) {
       {usage && (
         <>
           <Fact name="Tokens in">{count(usage.input_tokens)}</Fact>
-          <Fact name="of them kept">{count(usage.cached_tokens)}</Fact>
+          <Fact name="of them cached">{count(usage.cached_tokens)}</Fact>
           <Fact name="Tokens out">{count(usage.output_tokens)}</Fact>
           <Fact name="Cost">{usage.cost_usd == null ? "not told" : dollars(usage.cost_usd)}</Fact>
         </>

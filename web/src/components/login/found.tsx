@@ -1,0 +1,92 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { type ReactNode, useState } from "react";
+import { api, type Failure, type Login, type LoginQuestion, type Provider, take } from "../../api/client";
+import { queries } from "../../api/queries";
+import type { Shown } from "../../lib/login";
+import { sentence } from "../../lib/text";
+import { Button, IconButton } from "../button";
+import { Icon, type IconName } from "../icon";
+import { ProblemNote } from "../problem-note";
+import { Words } from "../words";
+
+type Props = { login: Login; provider: Provider; now: Shown };
+
+/** What became of what somebody has signed in with, over the desktop's lower edge. */
+export function Found({ login, provider, now }: Props) {
+  if (now.status === "verifying" && now.question) {
+    return <OtherAccount login={login} provider={provider} question={now.question} />;
+  }
+  if (now.status === "verifying") {
+    return (
+      <Bar icon="busy" colour="text-accent animate-spin">
+        <strong className="font-bold">You have signed in.</strong> {provider.label} is asked whether it holds.
+        {now.checked && (
+          <span className="block break-words text-ink-soft">
+            <code>{now.checked.command}</code> says: {now.checked.said || "nothing"}
+          </span>
+        )}
+      </Bar>
+    );
+  }
+  return now.notProven && <NotProven key={now.notProven.message} failure={now.notProven} />;
+}
+
+type BarProps = { icon: IconName; colour: string; wary?: boolean; beside?: ReactNode; children: ReactNode };
+
+function Bar({ icon, colour, wary = false, beside, children }: BarProps) {
+  return (
+    <div
+      className={`absolute inset-x-2 bottom-2 mx-auto flex max-w-xl items-start gap-3 rounded-md border p-3 ${wary ? "border-wary bg-wary-wash" : "bg-sheet"}`}
+    >
+      <Icon name={icon} className={`mt-0.5 ${colour}`} />
+      <div className="max-h-48 min-w-0 grow overflow-y-auto break-words">{children}</div>
+      {beside}
+    </div>
+  );
+}
+
+/** Somebody has signed in as somebody else than before: that is asked first. */
+function OtherAccount({
+  login,
+  provider,
+  question: { account, before },
+}: Omit<Props, "now"> & { question: LoginQuestion }) {
+  const queryClient = useQueryClient();
+  const agree = useMutation({
+    mutationFn: () =>
+      take(api.POST("/api/v1/logins/{id}/confirm", { params: { path: { id: login.id } }, body: { account } })),
+    onSuccess: (agreed) => queryClient.setQueryData(queries.login(login.id).queryKey, agreed),
+  });
+  return (
+    <Bar icon="wary" colour="text-wary" wary>
+      <p className="font-bold">This is another account</p>
+      <p>
+        You have signed in to {provider.label} as {account}. Connected is {before}, whose place it would take. If that
+        is not what you want, sign in anew on the desktop, or cancel.
+      </p>
+      {agree.isError && <ProblemNote problem={agree.error} className="mt-2" />}
+      <Button kind="main" className="mt-2" busy={agree.isPending || agree.isSuccess} onClick={() => agree.mutate()}>
+        Connect this account
+      </Button>
+    </Bar>
+  );
+}
+
+function NotProven({ failure }: { failure: Failure }) {
+  const [seen, setSeen] = useState(false);
+  if (seen) return null;
+  const close = <IconButton name="close" label="Close" onClick={() => setSeen(true)} className="-mt-1 -mr-1" />;
+  return (
+    <Bar icon="wary" colour="text-wary" wary beside={close}>
+      <p className="font-bold">That was no login yet</p>
+      <p>
+        <Words>{sentence(failure.message)}</Words>
+      </p>
+      {failure.hint && (
+        <p className="text-ink-soft">
+          <Words>{sentence(failure.hint)}</Words>
+        </p>
+      )}
+    </Bar>
+  );
+}
