@@ -79,6 +79,14 @@ it("says when to try again where there was too much", async () => {
   expect(await alert.textContent()).toMatch(/Request req_/);
   expect(await axe(other.page, "all")).toEqual([]);
   await other.close();
+
+  // A server that tells of no changes any more is not one that is lost.
+  const error = { code: "rate_limited", message: "64 streams of yours are open", hint: "Close one." };
+  await page.route("**/api/v1/events", (route) => route.fulfill({ status: 429, json: { error } }));
+  await page.goto("/");
+  await page.getByText("What changes is not shown by itself. 64 streams of yours are open. Close one.").waitFor();
+  expect(await axe(page, "all")).toEqual([]);
+  await page.unrouteAll();
 });
 
 it("shows light or dark as chosen, and keeps it", async () => {
@@ -181,8 +189,12 @@ it("takes files by drag, for whom they are meant, and sends the same again", asy
   await page.getByRole("button", { name: "Leave given.txt out" }).click();
   await expect.poll(focused).not.toBe("Polydev");
   await page.getByLabel("Prompt", { exact: true }).fill("another thought");
+  // An end of the session that was one for a moment only is waited for, and what is over is not read out again.
+  await page.route("**/events?after=0", (route) => route.fulfill({ status: 401, json: {} }), { times: 1 });
   await page.goto(url);
+  await answer.getByText("done: dragged here").waitFor();
   await answer.getByText("Completed").waitFor();
+  expect(await page.getByRole("status").filter({ hasText: "dragged here" }).count()).toBe(0);
   await answer.getByRole("button", { name: "Resend" }).click();
   await page.getByText(/It was asked with given\.txt: add it again/).waitFor();
   expect(await page.getByLabel("Prompt", { exact: true }).inputValue()).toBe("use tool: cat given.txt");
@@ -252,6 +264,7 @@ it("lists runs: older ones, those of a kind, and when exactly", async () => {
   // One that is deleted elsewhere is not there any more.
   await rows.nth(1).getByRole("link").click();
   await page.getByRole("button", { name: "Resend" }).waitFor();
+  await expect.poll(focused).toBe("Run");
   const id = new URL(page.url()).pathname.split("/").at(-1);
   await ask(page, "DELETE", `/runs/${id}`);
   await page.getByText("This run cannot be shown").waitFor();
@@ -267,6 +280,11 @@ it("keeps what goes on where its account is disconnected", async () => {
   expect(await page.getByLabel("Provider").inputValue()).toBe("claude");
   expect(await page.getByRole("button", { name: "Send", exact: true }).isDisabled()).toBe(true);
   await answer.getByText("1 2 3 4 5").waitFor();
+  const error = { code: "internal", message: "it is deaf", hint: "Shout.", request_id: "req_x" };
+  await page.route("**/cancel", (route) => route.fulfill({ status: 500, json: { error } }), { times: 1 });
+  await answer.getByRole("button", { name: "Stop" }).click();
+  await answer.getByRole("alert").getByText("Shout.").waitFor();
+  await answer.getByText("req_x").waitFor();
   await answer.getByRole("button", { name: "Stop" }).click();
   await answer.getByText("It was stopped here.").waitFor();
   await expect.poll(focused).toBe("The answer");

@@ -91,7 +91,8 @@ async function looksWell(page: Page, name: string): Promise<void> {
       wrong.push(...(await axe(page, scheme === "light" ? "all" : "colours")).map((found) => `${at}: ${found}`));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       if (wide > 0) wrong.push(`${at}: it is ${wide} px wider than the window`);
-      await picture(page, `${name}-${at}`);
+      // A picture of the dark at one size shows what the others would: what is in it stands as in the light.
+      if (scheme === "light" || size.width === 1280) await picture(page, `${name}-${at}`);
     }
   }
   // The narrowest that WCAG asks for (1280 px at 400 %), a small phone, a large screen.
@@ -351,6 +352,13 @@ describe("by keyboard alone", () => {
     await page.getByRole("link", { name: "Runs", exact: true }).first().click();
     await page.getByRole("heading", { name: "Runs" }).waitFor();
     await expect.poll(() => page.evaluate(() => document.activeElement?.tagName)).toBe("H1");
+    // Where there is no room for columns, each cell says what it is of.
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.getByRole("cell", { name: "State Completed" }).first().waitFor();
+    await page
+      .getByRole("cell", { name: /^Tokens \d+/ })
+      .first()
+      .waitFor();
   });
 });
 

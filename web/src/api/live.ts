@@ -73,7 +73,7 @@ const everything = (queries: QueryClient) =>
  * Looks up again what has changed, all that changes within a moment at once; what is being looked up already, as it was
  * before the change, comes to its end first.
  */
-function lookUpAgain(queries: QueryClient, signal: AbortSignal): (...keys: QueryKey[]) => void {
+export function lookUpAgain(queries: QueryClient, signal: AbortSignal): (...keys: QueryKey[]) => void {
   const due = new Map<string, QueryKey>();
   let waiting = false;
   const soon = async () => {
