@@ -53,7 +53,8 @@ fuzz: ## Look for what breaks the readers of hostile input, or one of them (TARG
 	@scripts/setup build fuzz
 	scripts/fuzz $(or $(SECONDS),600) $(TARGET)
 
-bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory egress web neighbours); the figures go to bench/
+bench: image ## Polydev beside its yardsticks, or PARTS of it (road load events memory egress web desktop bridge neighbours); the figures go to bench/
+	@scripts/setup bench
 	@# In a mount namespace of its own: what it mounts goes with it, however it ends.
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(CURDIR)/scripts/as-root making-sandboxes unshare --mount' \
 		cargo bench --package polydev-server --bench figures -- $(PARTS)

@@ -41,11 +41,14 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    pub(crate) fn mount(standin: &Standin) -> Result<Self> {
-        let current: serde_json::Value = serde_json::from_slice(&fs::read(images().join("cli.json"))?)?;
+    /// That of this kind, `cli` or `desktop`.
+    pub(crate) fn mount(kind: &str, standin: &Standin) -> Result<Self> {
+        let current = fs::read(images().join(format!("{kind}.json")));
+        let current = current.with_context(|| format!("there is no image `{kind}`: `make image` makes it"))?;
+        let current: serde_json::Value = serde_json::from_slice(&current)?;
         let id = current["id"].as_str().context("an image has an id")?;
         let image = Self { dir: tempfile::tempdir()?.keep(), ca: fs::read(standin.ca_file())? };
-        let file = images().join(format!("cli-{}.ext4", &id[..16])).display().to_string();
+        let file = images().join(format!("{kind}-{}.ext4", &id[..16])).display().to_string();
         mount(&["-o", "ro,loop", &file, &image.dir.display().to_string()])?;
         Ok(image)
     }
@@ -141,8 +144,13 @@ impl Root {
         Ok(Tool { started, child, stdin, to_say: invocation.stdin, interactive, lines, dialogue, steps })
     }
 
+    /// Where it is on this host.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join("root")
+    }
+
     /// Starts a program of the image as its user, with what every tool gets in a sandbox.
-    fn command(&self, argv: &[String]) -> Command {
+    pub(crate) fn command(&self, argv: &[String]) -> Command {
         let mut command = Command::new("chroot");
         command
             .arg("--userspec=10001:10001")

@@ -7,6 +7,8 @@
 //!   memory  of sandboxes, of the server                      beside the bare tool
 //!   egress  connections, round trips, downloads              beside plain TCP
 //!   web     what the dashboard loads, and how soon it is     beside a page with nothing in it
+//!   desktop from a click to VNC, terminal, Firefox           beside the bare X server
+//!   bridge  bytes between a browser and a screen             beside plain TCP and websockify
 //!   neighbours  runs beside sandboxes that do their worst    beside the same while those are frozen
 //! ```
 //! Words after `--` choose parts; without them all are measured. Each prints a table and keeps its
@@ -19,7 +21,11 @@
 #![expect(clippy::print_stdout, reason = "it prints its tables")]
 
 mod bare;
+mod bridge;
+mod crowd;
+mod desktop;
 mod egress;
+mod ends;
 mod events;
 #[path = "../../tests/it/support/host.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests use the rest of it, and it is theirs")]
@@ -51,6 +57,9 @@ use polydev_standin::{Options, Standin};
 use serde_json::{Value, json};
 use std::{fs, path::Path, sync::Arc};
 
+/// Every part.
+const PARTS: [&str; 9] = ["road", "load", "events", "memory", "egress", "neighbours", "web", "desktop", "bridge"];
+
 /// What every part needs.
 struct Bench {
     standin: Arc<Standin>,
@@ -66,9 +75,9 @@ async fn main() -> Result<()> {
         return yardstick::serve(Path::new(file)).await;
     }
     let standin = Arc::new(Standin::start(Options::default()).await?);
-    let image = bare::Image::mount(&standin)?;
+    let image = bare::Image::mount("cli", &standin)?;
     let bench = Bench { standin, image, cores: std::thread::available_parallelism()?.get() };
-    let all = ["road", "load", "events", "memory", "egress", "neighbours", "web"].map(str::to_owned).to_vec();
+    let all = PARTS.map(str::to_owned).to_vec();
     for part in if words.is_empty() { all } else { words } {
         let figures = match part.as_str() {
             "road" => road::measure(&bench).await?,
@@ -78,7 +87,9 @@ async fn main() -> Result<()> {
             "egress" => egress::measure(&bench).await?,
             "neighbours" => neighbours::measure(&bench).await?,
             "web" => web::measure(&bench).await?,
-            other => bail!("there is no part `{other}`: road, load, events, memory, egress, neighbours, web"),
+            "desktop" => desktop::measure(&bench).await?,
+            "bridge" => bridge::measure(&bench).await?,
+            other => bail!("there is no part `{other}`: {}", PARTS.join(", ")),
         };
         keep(&part, &bench, figures)?;
     }

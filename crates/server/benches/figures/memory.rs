@@ -3,7 +3,7 @@
 use crate::{
     Bench,
     bare::Heard,
-    proc::{Group, own_mib, resident_mib, tree},
+    proc::{Group, agent_of, own_mib, resident_mib, tree},
     server::Server,
     setting,
     table::{head, row},
@@ -15,7 +15,6 @@ use futures_util::StreamExt;
 use polydev_server::domain::event::EventBody;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::fs;
 
 const PROVIDER: &str = "claude";
 /// Half of it is said; then the tool waits, until it is cancelled.
@@ -135,10 +134,7 @@ async fn parked(bench: &Bench, count: usize) -> Result<Vec<Footprint>> {
 /// Of every sandbox that stands.
 fn footprints(server: &Server) -> Result<Vec<Footprint>> {
     let of = |sandbox: String| {
-        // The driver's note of the first process: the agent.
-        let note = fs::read(server.data_dir().join("sandboxes/oci").join(&sandbox).join("process.json"))?;
-        let note: Value = serde_json::from_slice(&note)?;
-        let agent = note["pid"].as_u64().context("a process has a number")? as u32;
+        let agent = agent_of(server, &sandbox)?;
         let group = Group::of(agent)?;
         let others: Vec<u32> = group.pids()?.into_iter().filter(|pid| *pid != agent).collect();
         Ok(Footprint {

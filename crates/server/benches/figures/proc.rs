@@ -1,5 +1,6 @@
 //! What the kernel tells of processes and of groups of them.
 
+use crate::server::Server;
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -76,37 +77,64 @@ fn mib_in(file: &str, names: &[&str]) -> Result<f64> {
     Ok(names.iter().map(kib).sum::<Result<f64>>()? / 1024.0)
 }
 
-/// The control group that a sandbox's memory is counted in.
+/// The first process of a sandbox: its agent, as the driver has written it down.
+pub(crate) fn agent_of(server: &Server, sandbox: &str) -> Result<u32> {
+    let note = fs::read(server.data_dir().join("sandboxes/oci").join(sandbox).join("process.json"))?;
+    let note: serde_json::Value = serde_json::from_slice(&note)?;
+    Ok(note["pid"].as_u64().context("a process has a number")? as u32)
+}
+
+/// The control groups that a sandbox's memory and processor time are counted in.
 #[derive(Debug, Clone)]
-pub(crate) struct Group(PathBuf);
+pub(crate) struct Group {
+    memory: PathBuf,
+    cpu: PathBuf,
+}
 
 impl Group {
     /// That of a process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-        let groups = text.lines().filter_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
-            let mount = match controllers {
-                "" => Path::new("/sys/fs/cgroup"),
-                _ if controllers.split(',').any(|name| name == "memory") => Path::new("/sys/fs/cgroup/memory"),
-                _ => return None,
-            };
-            Some(mount.join(path))
-        });
-        let counted = |dir: &PathBuf| ["memory.current", "memory.usage_in_bytes"].iter().any(|n| dir.join(n).exists());
-        groups.into_iter().find(counted).map(Self).context("a group that counts memory")
+        let with = |controller: &str, files: [&str; 2]| {
+            let groups = text.lines().filter_map(|line| {
+                let mut fields = line.splitn(3, ':').skip(1);
+                let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
+                let mount = match controllers {
+                    "" => PathBuf::from("/sys/fs/cgroup"),
+                    _ if controllers.split(',').any(|name| name == controller) => {
+                        Path::new("/sys/fs/cgroup").join(controller)
+                    }
+                    _ => return None,
+                };
+                Some(mount.join(path))
+            });
+            let found = groups.into_iter().find(|dir| files.iter().any(|name| dir.join(name).exists()));
+            found.with_context(|| format!("no group of process {pid} counts `{controller}`"))
+        };
+        let memory = with("memory", ["memory.current", "memory.usage_in_bytes"])?;
+        Ok(Self { memory, cpu: with("cpuacct", ["cpu.stat", "cpuacct.usage"])? })
     }
 
     /// All that is counted: of its processes, its files in memory, the page cache and the kernel.
     pub(crate) fn mib(&self) -> Result<f64> {
-        let read = |name: &str| fs::read_to_string(self.0.join(name));
+        let read = |name: &str| fs::read_to_string(self.memory.join(name));
         let bytes: f64 = read("memory.current").or_else(|_| read("memory.usage_in_bytes"))?.trim().parse()?;
         Ok(bytes / 1024.0 / 1024.0)
     }
 
+    /// What all that ever ran in it took of the processors, seconds.
+    pub(crate) fn cpu_s(&self) -> Result<f64> {
+        if let Ok(nanoseconds) = fs::read_to_string(self.cpu.join("cpuacct.usage")) {
+            return Ok(nanoseconds.trim().parse::<f64>()? / 1e9);
+        }
+        let text = fs::read_to_string(self.cpu.join("cpu.stat"))?;
+        let usec = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).context("`usage_usec`")?;
+        Ok(usec.trim().parse::<f64>()? / 1e6)
+    }
+
     /// The processes in it.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
-        Ok(fs::read_to_string(self.0.join("cgroup.procs"))?.lines().filter_map(|line| line.parse().ok()).collect())
+        let text = fs::read_to_string(self.memory.join("cgroup.procs"))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 }
