@@ -12,6 +12,7 @@
 use crate::{
     Bench,
     crowd::{Crowd, Place},
+    desktop::guest_of,
     ends::{self, Viewer},
     proc::{Cpu, agent_of, forget_peak, own_mib, peak_mib, tree},
     server::Server,
@@ -232,21 +233,7 @@ impl Whole {
         let asked = server.request(Method::POST, "/logins").json(&json!({ "provider": "claude" }));
         let login: Value = asked.send().await?.error_for_status()?.json().await?;
         let login = login["id"].as_str().context("a login has an id")?.to_owned();
-        let mut look = interval(LOOK_EVERY);
-        let ready = timeout(WITHIN, async {
-            loop {
-                look.tick().await;
-                let now = server.request(Method::GET, &format!("/logins/{login}")).send().await?;
-                let now: Value = now.error_for_status()?.json().await?;
-                match now["status"].as_str() {
-                    Some("ready") => return Ok(()),
-                    Some("requested" | "preparing") => {}
-                    other => bail!("the desktop is {other:?}: {now}"),
-                }
-            }
-        });
-        ready.await.context("no desktop")??;
-        let sandbox = server.sandboxes().pop().context("a desktop has a sandbox")?;
+        let sandbox = timeout(WITHIN, until_all_is_up(&server, &login)).await.context("no desktop")??;
         let agent = agent_of(&server, &sandbox)?;
         let screen = PathBuf::from(format!("/proc/{agent}/root/tmp/runtime/screen"));
         fs::remove_file(&screen).with_context(|| format!("`{}`", screen.display()))?;
@@ -264,6 +251,28 @@ impl Whole {
         ensure!(left.is_empty(), "sandboxes are left: {left:?}");
         Ok(())
     }
+}
+
+/// Waits until somebody may look, and Firefox takes no processor any more from what is measured: the sandbox.
+async fn until_all_is_up(server: &Server, login: &str) -> Result<String> {
+    let mut look = interval(LOOK_EVERY);
+    let sandbox = loop {
+        look.tick().await;
+        let now = server.request(Method::GET, &format!("/logins/{login}")).send().await?;
+        let now: Value = now.error_for_status()?.json().await?;
+        match now["status"].as_str() {
+            Some("ready") => break server.sandboxes().pop().context("a desktop has a sandbox")?,
+            Some("requested" | "preparing") => {}
+            other => bail!("the desktop is {other:?}: {now}"),
+        }
+    };
+    let mut told = guest_of(server, &sandbox)?.ready().await?;
+    while let Some(stage) = told.next().await? {
+        if stage.name == "browser" && stage.done {
+            return Ok(sandbox);
+        }
+    }
+    bail!("the agent tells no more")
 }
 
 /// What a viewer costs in memory, KiB: with all of them there, and at most while they are served.

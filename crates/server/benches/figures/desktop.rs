@@ -174,9 +174,7 @@ async fn sandbox(server: &Server, clicked: Instant) -> Result<Came> {
             break sandbox;
         }
     };
-    let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };
-    let driver = drivers::by_name("oci", &config).context("there is this driver")?;
-    let guest = Guest::new(driver, sandbox.parse()?);
+    let guest = guest_of(server, &sandbox)?;
     let mut stages = BTreeMap::new();
     let (mut vnc, mut group, mut at_ready, mut at_firefox) = (None, None, None, None);
     loop {
@@ -211,6 +209,13 @@ async fn sandbox(server: &Server, clicked: Instant) -> Result<Came> {
             }
         }
     }
+}
+
+/// The agent of a server's sandbox.
+pub(crate) fn guest_of(server: &Server, sandbox: &str) -> Result<Guest> {
+    let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };
+    let driver = drivers::by_name("oci", &config).context("there is this driver")?;
+    Ok(Guest::new(driver, sandbox.parse()?))
 }
 
 /// The X server of the same image with the same arguments, alone, until VNC answers.

@@ -11,9 +11,9 @@
 
 use super::sse::PING;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{
-    SinkExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use polydev_sandbox::Stream;
@@ -26,8 +26,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-/// How many bytes of the screen are sent at a time.
-const PIECE: usize = 16 * 1024;
+/// How many bytes of the screen are sent at a time: what a byte costs falls with it, and what stands still takes it.
+const PIECE: usize = 48 * 1024;
+/// The room that waits for more of the screen: most of what it says is short.
+const LITTLE: usize = 4 * 1024;
 /// The most bytes of a message from a browser: noVNC sends 10 KiB at a time, of a clipboard.
 const HEARD_MAX: usize = 64 * 1024;
 /// How many bytes of them are read at a time.
@@ -88,14 +90,15 @@ async fn show(
 ) -> Option<Close> {
     let mut pings = interval(patience.ping);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut room = BytesMut::new();
     loop {
-        // The same room, once what was in it is sent.
-        room.reserve(PIECE);
+        let mut room = BytesMut::with_capacity(LITTLE);
         let message = tokio::select! {
             read = screen.read_buf(&mut room) => match read {
                 Ok(0) | Err(_) => return Some((close_code::ERROR, "the sandbox is gone")),
-                Ok(_) => Message::Binary(room.split().freeze()),
+                Ok(_) => {
+                    fill(&mut room, screen);
+                    Message::Binary(room.freeze())
+                }
             },
             _ = pings.tick() => {
                 if last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > patience.silence {
@@ -105,6 +108,17 @@ async fn show(
             }
         };
         timeout(patience.piece, sink.send(message)).await.ok()?.ok()?;
+    }
+}
+
+/// Takes what else is there already, up to a piece. An end, or an error, is met at the next reading.
+fn fill(room: &mut BytesMut, screen: &mut ReadHalf<&mut Stream>) {
+    let mut is_full = room.len() >= LITTLE;
+    while is_full && room.len() < PIECE {
+        room.reserve(PIECE - room.len());
+        let before = room.len();
+        let mut rest = (&mut *room).limit(PIECE - before);
+        is_full = matches!(screen.read_buf(&mut rest).now_or_never(), Some(Ok(1..)));
     }
 }
 
