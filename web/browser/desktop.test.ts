@@ -1,7 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { axe, launch, picture, Watched } from "./chromium";
-import { ask, setUp } from "./person";
+import { ask, prompt, setUp } from "./person";
 import { Server } from "./server";
 import { Wire } from "./wire";
 
@@ -76,14 +76,16 @@ async function shownOf(act: () => Promise<void>): Promise<void> {
 /** Waits until the terminal shows this. */
 const shows = (text: string | RegExp) => expect.poll(() => shown(page), { timeout: 20_000 }).toMatch(text);
 
-it("leads from the dashboard to a desktop, stage by stage", async () => {
-  await page.goto("/");
-  await page.locator("#accounts").waitFor();
-  ({ id: login } = await ask<{ id: string }>(page, "POST", "/logins", { provider: "claude" }));
-  // The dashboard is told of it, and offers to go on.
+it("leads to a desktop, and back to it", async () => {
+  await page.goto("/connect/claude");
+  await page.getByRole("button", { name: "Open a desktop" }).click();
+  await page.waitForURL(/\/logins\/lgn_/);
+  login = new URL(page.url()).pathname.split("/").at(-1) ?? "";
+  await desktop().waitFor({ timeout: 60_000 });
+  // It stays open for who goes elsewhere, and the dashboard offers to go on.
+  await page.getByRole("link", { name: /^To the dashboard/ }).click();
   const card = page.getByRole("article", { name: "Claude Code" });
   await card.getByRole("link", { name: "Go on signing in" }).click();
-  await page.waitForURL(`${wire.url}/logins/${login}`);
   await desktop().waitFor({ timeout: 60_000 });
   expect(await page.title()).toBe("Sign in to Claude Code · Polydev");
   await page.getByText("claude auth login").first().waitFor();
@@ -139,13 +141,13 @@ it("has the size of the window, or is shown in it", async () => {
     .toBeGreaterThan((before[1] ?? 0) + 30);
 
   const how = page.getByLabel("How the desktop is shown");
-  await how.selectOption("All of it fits");
+  await how.selectOption("Fit it");
   await page.setViewportSize({ width: 1000, height: 800 });
   await expect.poll(async () => (await sizes()).shown[0]).toBe(1000);
   expect((await sizes()).pixels[0]).toBe(1600);
-  await how.selectOption("Pixel by pixel");
+  await how.selectOption("1:1");
   await expect.poll(async () => (await sizes()).shown[0]).toBe(1600);
-  await how.selectOption("Its size follows");
+  await how.selectOption("Resize it");
   await expect.poll(async () => (await sizes()).pixels).toEqual((await sizes()).place);
   await page.setViewportSize({ width: 1280, height: 800 });
   await expect.poll(async () => (await sizes()).pixels[0]).toBe(1280);
@@ -296,5 +298,52 @@ it("lasts longer when it is asked to, and ends when it is told to", async () => 
   await page.getByRole("button", { name: "Open a new desktop" }).click();
   await page.waitForURL((url) => url.pathname.startsWith("/logins/") && !url.pathname.endsWith(login));
   await desktop().waitFor({ timeout: 60_000 });
+});
+
+it("is where somebody signs in, with the tool and a browser, and is connected", async () => {
+  // Its dashboard is told of it meanwhile.
+  const dashboard = await watched.context.newPage();
+  await dashboard.goto("/");
+  const card = dashboard.getByRole("article", { name: "Claude Code" });
+  await card.getByRole("link", { name: "Go on signing in" }).waitFor();
+  await page.bringToFront();
+  await page
+    .getByText(/^Connection:/)
+    .first()
+    .waitFor();
+  await page.getByRole("button", { name: "Type it for me" }).click();
+  const connected = page.getByRole("heading", { name: "Successfully connected" });
+  // The terminal is black, the provider's page is not: its button to agree has the focus.
+  const seen = () =>
+    desktop().evaluate(
+      (canvas: HTMLCanvasElement) => {
+        const at = [Math.round(canvas.width / 2), Math.round(canvas.height * 0.8)] as const;
+        return (
+          canvas
+            .getContext("2d")
+            ?.getImageData(...at, 1, 1)
+            .data.slice(0, 3)
+            .every((part) => part > 200) ?? false
+        );
+      },
+      null,
+      { timeout: 1000 },
+    );
+  const agreed = async () => {
+    if (await connected.isVisible()) return true;
+    if (await seen().catch(() => false)) await page.keyboard.press("Enter");
+    return false;
+  };
+  await expect.poll(agreed, { timeout: 60_000, interval: 500 }).toBe(true);
+  await page.getByText(/as .*@.*by signing in here/).waitFor();
+  await picture(page, "login-connected-for-real");
+  await dashboard.bringToFront();
+  await card.getByText("Connected").waitFor();
+  await card.getByRole("link", { name: "Go on signing in" }).waitFor({ state: "detached" });
+  await dashboard.close();
+  await page.bringToFront();
+  await page.getByRole("link", { name: "Ask it something" }).click();
+  await prompt(page, "What is 17*23?");
+  await page.getByRole("region", { name: "The answer" }).getByText("391").waitFor({ timeout: 30_000 });
   await watched.close();
 });

@@ -8,9 +8,9 @@ import { TouchKeyboard } from "./touch-keyboard";
 import { tripWords } from "./trip";
 
 const VIEWS: [View, string][] = [
-  ["resize", "Its size follows"],
-  ["fit", "All of it fits"],
-  ["exact", "Pixel by pixel"],
+  ["resize", "Resize it"],
+  ["fit", "Fit it"],
+  ["exact", "1:1"],
 ];
 
 const COLOURS = { good: "text-ink-faint", wary: "text-wary", bad: "text-bad" };
