@@ -14,6 +14,21 @@ export function launch(): Promise<Browser> {
   return chromium.launch({ executablePath: path, args: ["--no-sandbox"] });
 }
 
+/** How long Chromium may take to close something, ms: it has been seen to answer never. */
+const CLOSES_WITHIN = 10_000;
+
+/** Closes a browser or a part of one. What does not close ends with the process of the tests. */
+export async function close(what: { close: () => Promise<void> } | undefined): Promise<void> {
+  let late: ReturnType<typeof setTimeout> | undefined;
+  await Promise.race([
+    what?.close(),
+    new Promise((resolve) => {
+      late = setTimeout(resolve, CLOSES_WITHIN);
+    }),
+  ]);
+  clearTimeout(late);
+}
+
 /** A page, and others beside it, whose every fault is kept: what breaks its policy, what it throws, what it asks of another origin. */
 export class Watched {
   readonly faults: string[] = [];
@@ -62,7 +77,7 @@ export class Watched {
   }
 
   async close(): Promise<void> {
-    await this.context.close();
+    await close(this.context);
     this.sound();
   }
 }

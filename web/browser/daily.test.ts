@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { axe, launch, Watched } from "./chromium";
+import { axe, close, launch, Watched } from "./chromium";
 import { ask, GOOD_KEY, PASSWORD, prompt, setUp, signIn } from "./person";
 import { Server } from "./server";
 
@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await browser?.close();
+  await close(browser);
   await server?.stop();
 });
 

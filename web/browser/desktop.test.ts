@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { axe, launch, picture, Watched } from "./chromium";
+import { axe, close, launch, picture, Watched } from "./chromium";
 import { ask, prompt, setUp } from "./person";
 import { Server } from "./server";
 import { Wire } from "./wire";
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await browser?.close();
+  await close(browser);
   await server?.stop();
   await wire?.close();
 });

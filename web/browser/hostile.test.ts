@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { launch, Watched } from "./chromium";
+import { close, launch, Watched } from "./chromium";
 import { ask, GOOD_KEY, prompt, setUp } from "./person";
 import { Server } from "./server";
 
@@ -47,7 +47,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await browser?.close();
+  await close(browser);
   await server?.stop();
 });
 

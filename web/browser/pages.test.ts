@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { axe, launch, picture, Watched } from "./chromium";
+import { axe, close, launch, picture, Watched } from "./chromium";
 import { ask, GOOD_KEY, setUp, signIn } from "./person";
 import { Server } from "./server";
 
@@ -76,7 +76,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await browser?.close();
+  await close(browser);
   await server?.stop();
 });
 

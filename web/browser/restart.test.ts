@@ -1,6 +1,6 @@
 import type { Browser } from "playwright-core";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { axe, launch, picture, Watched } from "./chromium";
+import { axe, close, launch, picture, Watched } from "./chromium";
 import { ask, GOOD_KEY, prompt, setUp } from "./person";
 import { Server } from "./server";
 
@@ -12,7 +12,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  await browser?.close();
+  await close(browser);
   await server?.stop();
 });
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { launch, picture, Watched } from "./chromium";
+import { close, launch, picture, Watched } from "./chromium";
 import { GOOD_KEY, PASSWORD, prompt, setUp, signIn } from "./person";
 import { Server } from "./server";
 
@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await browser?.close();
+  await close(browser);
   await server?.stop();
 });
 
