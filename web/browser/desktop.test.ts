@@ -285,6 +285,41 @@ it("looks well at every size, with nothing that axe finds", async () => {
   expect(wrong).toEqual([]);
 });
 
+it("asks before another account takes the place of the one that is connected", async () => {
+  const said = [
+    { type: "login.verifying" },
+    { type: "login.checked", command: "claude auth status", exit_code: 0, said: "Logged in" },
+    { type: "login.other_account", account: "eve@example.com", before: "ada@example.com" },
+  ];
+  const frames = said.map(
+    (event, at) => `id: ${at + 1}\ndata: ${JSON.stringify({ seq: at + 1, at: 0, ...event })}\n\n`,
+  );
+  await page.route(`**/logins/${login}/events?*`, (route) =>
+    route.fulfill({ contentType: "text/event-stream", body: frames.join("") }),
+  );
+  const agreed: unknown[] = [];
+  await page.route(`**/logins/${login}/confirm`, (route) => {
+    agreed.push(route.request().postDataJSON());
+    const error = { code: "conflict", message: "nothing is asked about this account" };
+    return route.fulfill({ status: 409, json: { error } });
+  });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.reload();
+  await page.getByText("You have signed in to Claude Code as eve@example.com.").waitFor();
+  await page
+    .getByText(/^Connection:/)
+    .first()
+    .waitFor();
+  expect(await axe(page, "all")).toEqual([]);
+  await picture(page, "desktop-other-account");
+  await page.getByRole("button", { name: "Connect this account" }).click();
+  await page.getByText("Nothing is asked about this account.").waitFor();
+  expect(agreed).toEqual([{ account: "eve@example.com" }]);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.reload();
+  await desktop().waitFor();
+});
+
 it("lasts longer when it is asked to, and ends when it is told to", async () => {
   await page.setViewportSize({ width: 1280, height: 800 });
   const until = async () => (await ask<{ expires_at: string }>(page, "GET", `/logins/${login}`)).expires_at;
