@@ -33,10 +33,12 @@ use polydev_sandbox::{
     Guest, Sandbox, desktop,
     guest::GuestError,
     image::Kind,
+    pace::Pace,
     proto::{ErrorCode, Hello, Stage},
 };
 use std::{
     convert::Infallible,
+    num::NonZeroU64,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -49,6 +51,11 @@ const STORED_WITHIN: Duration = Duration::from_secs(60);
 const STORED_AT_MOST: usize = 9;
 /// How long a deadline that cannot be read waits for the next look.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// How many stages of a desktop are looked at in a second, on average, and for how long that may be exceeded: ten times
+/// what a desktop tells in all, of an agent that nobody has taken over.
+const STAGES_PER_S: NonZeroU64 = NonZeroU64::new(20).expect("not zero");
+const STAGES_BURST: Duration = Duration::from_secs(5);
 
 /// Works on a login to its end, and removes what it needed.
 pub(super) async fn login(inner: &Arc<Inner>, id: &str, begin: Begin, mut sandbox: Sandbox, stop: &CancellationToken) {
@@ -241,8 +248,11 @@ async fn follow(inner: &Inner, login: &Login, provider: &dyn Provider, guest: &G
         Err(error) => return gone(error),
     };
     let mut is_ready = login.status.has_desktop();
+    let pace = Pace::new(STAGES_PER_S, STAGES_BURST);
     loop {
-        let stage = match stages.next().await {
+        let next = stages.next().await;
+        pace.wait(1).await;
+        let stage = match next {
             Ok(Some(stage)) if stage.name == Stage::READY => stage,
             Ok(Some(_)) => continue,
             Ok(None) => return lost("its agent has nothing more to say"),

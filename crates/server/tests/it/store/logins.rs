@@ -5,7 +5,7 @@ use crate::support::db;
 use polydev_server::{
     domain::{
         failure::{Code, Failure},
-        login::{Change, Denied, EventBody, Login, Status},
+        login::{Change, Denied, EventBody, Login, StageName, Status},
     },
     store::{
         Store,
@@ -175,4 +175,28 @@ async fn lists_go_on_and_old_ones_are_forgotten() {
         assert_eq!(left, 3);
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_told_before_is_not_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&polydev_server::store::sqlite_url(&dir.path().join("db"))).await.unwrap();
+    insert_user(&store, "usr_1").await;
+    open(&store, "lgn_1", "usr_1", 1000).await;
+    // Counts what others than this connection have committed (<https://sqlite.org/pragma.html#pragma_data_version>).
+    let mut other = store.read().acquire().await.unwrap();
+    let mut version = async || {
+        let version: (i64,) = sqlx::query_as("PRAGMA data_version").fetch_one(&mut *other).await.unwrap();
+        version.0
+    };
+    let before = version().await;
+    change(&store, "lgn_1", take("sbx_1"), 1400).await;
+    let reached = || Change::Reach { stage: StageName::Desktop, waiting_for: Some("the window".into()), at: 1500 };
+    let first = change(&store, "lgn_1", reached(), 1500).await;
+    let then = version().await;
+    assert_ne!(before, then);
+    for at in 2000..2010 {
+        assert_eq!(change(&store, "lgn_1", reached(), at).await, first);
+    }
+    assert_eq!(version().await, then);
 }
