@@ -193,7 +193,14 @@ impl Desk<'_> {
         {
             return self.refuse(failure).await;
         }
-        let account = match verify::prove(&self.inner.ways.client, self.provider, &credential).await {
+        let account = match verify::prove(
+            &self.inner.ways.client,
+            self.provider,
+            &credential,
+            verify::WHILE_SOMEBODY_WAITS,
+        )
+        .await
+        {
             Ok(proof) => proof.account,
             Err(failure) => return self.refuse(self.unproven(failure)).await,
         };

@@ -8,7 +8,11 @@
 //! The guest is hostile: it decides neither whose login is kept nor what else is in it. Only the run whose lease
 //! is exclusive, for the version that it was given, is read back at all.
 
-use super::{Inner, chain, plan::Logins, verify};
+use super::{
+    Inner, chain,
+    plan::Logins,
+    verify::{self, BEFORE_IT_IS_LOST},
+};
 use crate::{
     domain::{
         audit::{self, Action, Actor, Deed},
@@ -243,7 +247,7 @@ async fn refreshed(
         refuse(inner, run, connection, why, when).await?;
         Ok(settled)
     };
-    let account = match verify::prove(&inner.ways.client, provider, &credential).await {
+    let account = match verify::prove(&inner.ways.client, provider, &credential, BEFORE_IT_IS_LOST).await {
         Ok(proof) => proof.account,
         Err(failure) if failure.code == Code::NeedsReconnect => {
             return not_kept(Settled::Refused, "the provider does not take its access token").await;

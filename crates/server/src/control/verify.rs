@@ -12,24 +12,27 @@ use std::time::Duration;
 
 /// How long a provider may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long it may take in all when it is asked again, and the first and the longest pause between two such requests:
-/// some ten of them.
-const PROVEN_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take in all when it is asked again, where somebody waits for it and may ask again.
+pub(super) const WHILE_SOMEBODY_WAITS: Duration = Duration::from_secs(7);
+/// The same where what it does not prove is lost.
+pub(super) const BEFORE_IT_IS_LOST: Duration = Duration::from_secs(30);
+/// The first and the longest pause between two such requests: some five of them, or ten.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How much of its answer is read.
 const ANSWER_MAX: usize = 4 * 1024 * 1024;
 
-/// The same as [`verify`], asked again for as long as the provider neither takes nor refuses it.
+/// The same as [`verify`], asked again within this time for as long as the provider neither takes nor refuses it.
 pub async fn prove(
     client: &reqwest::Client,
     provider: &dyn Provider,
     credential: &Credential,
+    within: Duration,
 ) -> Result<Proof, Failure> {
     let proof = (|| verify(client, provider, credential))
         .retry(pauses())
         .when(|failure| matches!(failure.code, Code::ProviderUnavailable | Code::RateLimited));
-    tokio::time::timeout(PROVEN_WITHIN, proof.into_future()).await.unwrap_or_else(|_elapsed| {
-        let words = format!("{} did not answer within {} s", provider.about().label, PROVEN_WITHIN.as_secs());
+    tokio::time::timeout(within, proof.into_future()).await.unwrap_or_else(|_elapsed| {
+        let words = format!("{} did not answer within {} s", provider.about().label, within.as_secs());
         Err(Failure::new(Code::ProviderUnavailable, words).hint("Try again."))
     })
 }
@@ -90,7 +93,8 @@ mod tests {
     #[test]
     fn a_provider_is_asked_again_to_the_end_of_the_time_and_not_without_pauses() {
         let after = |times| pauses().build().take(times).sum::<Duration>();
-        assert!(after(8) < PROVEN_WITHIN, "{:?}", after(8));
-        assert!(after(12) > PROVEN_WITHIN, "{:?}", after(12));
+        for (within, least, most) in [(WHILE_SOMEBODY_WAITS, 5, 6), (BEFORE_IT_IS_LOST, 8, 12)] {
+            assert!(after(least) < within && within < after(most), "{:?} {:?}", after(least), after(most));
+        }
     }
 }
