@@ -251,6 +251,14 @@ fn users_of(id: &SandboxId) -> Vec<u32> {
     pids.iter().map(|pid| fs::metadata(format!("/proc/{pid}")).unwrap().uid()).collect()
 }
 
+/// Whether this host has this limit: version 2 gives it to every group that has the controller, but to none at its root.
+fn can_limit(file: &str) -> bool {
+    let controller = file.split('.').next().unwrap();
+    let v1 = Path::new("/sys/fs/cgroup").join(controller).join(file).exists();
+    let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    v1 || v2.split_whitespace().any(|name| name == controller)
+}
+
 fn groups(id: &SandboxId) -> Vec<PathBuf> {
     let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
     let mut candidates: Vec<PathBuf> = hierarchies.collect();
@@ -379,16 +387,19 @@ async fn limits(host: &Host) {
     let most = |file: &str| groups(&c).iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
 
     // What nobody meets on a quiet machine, as far as this one can limit it.
-    for (file, limit) in [
-        ("memory.memsw.limit_in_bytes", "134217728"),
-        ("memory.swap.max", "0"),
-        ("memory.kmem.tcp.limit_in_bytes", "67108864"),
-        ("blkio.throttle.read_bps_device", " 268435456"),
-        ("blkio.throttle.read_iops_device", " 8192"),
-        ("io.max", "rbps=268435456 wbps=max riops=8192"),
+    // Each by either version of control groups.
+    for limits in [
+        [("memory.memsw.limit_in_bytes", "134217728"), ("memory.swap.max", "0")],
+        [("memory.kmem.tcp.limit_in_bytes", "67108864"), ("memory.max", "134217728")],
+        [("blkio.throttle.read_bps_device", " 268435456"), ("io.max", "rbps=268435456 wbps=max")],
+        [("blkio.throttle.read_iops_device", " 8192"), ("io.max", "riops=8192")],
     ] {
-        let found = most(file);
-        assert!(found.iter().all(|found| found.contains(limit)), "{file}: {found:?}");
+        let found = limits.map(|(file, limit)| (most(file), limit));
+        let can = limits.iter().any(|(file, _)| can_limit(file));
+        assert_eq!(found.iter().any(|(found, _)| found.is_some()), can, "{limits:?}: {found:?}");
+        for (found, limit) in found {
+            assert!(found.iter().all(|found| found.contains(limit)), "{limits:?}: {found:?}");
+        }
     }
     assert_eq!(sh(&guest, "cat /proc/self/oom_score_adj").await, "500\n", "it goes before the server does");
     assert_eq!(sh(&guest, "cat /proc/sys/net/ipv4/tcp_wmem").await, "4096\t16384\t262144\n");

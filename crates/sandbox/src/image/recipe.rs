@@ -22,6 +22,9 @@ use std::{
 const FORMAT: &str = "1";
 /// Where the tools lie in an image.
 const TOOLS: &str = "opt/tools";
+/// The keys that sign Debian's packages (`debian-archive-keyring`): of those that this host trusts, no others do.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// How long Debian's or npm's packages may take to arrive.
 const DOWNLOAD: Duration = Duration::from_secs(45 * 60);
 /// How long programs may take to prepare. They take a few seconds.
@@ -124,11 +127,16 @@ impl Recipe {
     }
 
     async fn bootstrap(&self, root: &Path, progress: OnProgress<'_>) -> Result<(), ImageError> {
+        run(Stage::Bootstrap, self.mmdebstrap(root), progress).await
+    }
+
+    fn mmdebstrap(&self, root: &Path) -> Cmd {
         let paths = |rule: &str, paths: &[String]| {
             paths.iter().map(|path| format!("--dpkgopt=path-{rule}={path}")).collect::<Vec<_>>()
         };
-        let mmdebstrap = Cmd::new("mmdebstrap")
+        Cmd::new("mmdebstrap")
             .args(["--mode=root", "--format=directory", "--variant=essential"])
+            .arg(format!("--keyring={KEYRING}"))
             .arg("--aptopt=APT::Install-Recommends \"false\"")
             .args(paths("exclude", &self.steps.leave_out))
             .args(paths("include", &self.steps.keep))
@@ -137,8 +145,7 @@ impl Recipe {
             .arg(root)
             .env("SOURCE_DATE_EPOCH", self.steps.epoch.to_string())
             .env("LC_ALL", "C.UTF-8")
-            .timeout(DOWNLOAD);
-        run(Stage::Bootstrap, mmdebstrap, progress).await
+            .timeout(DOWNLOAD)
     }
 
     async fn install_tools(&self, root: &Path, progress: OnProgress<'_>) -> Result<(), ImageError> {
@@ -149,13 +156,7 @@ impl Recipe {
         {
             fs::write(dir.join(name), text).map_err(ImageError::at(dir.join(name)))?;
         }
-        // No package runs a script of its own here: the one that has any would only copy its program.
-        let npm = Cmd::new("npm")
-            .args(["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier"])
-            .args(["--os=linux", "--cpu=x64", "--libc=glibc", "--loglevel=error"])
-            .dir(&dir)
-            .timeout(DOWNLOAD);
-        run(Stage::Tools, npm, progress).await
+        run(Stage::Tools, npm(&dir), progress).await
     }
 
     /// Lets programs prepare in the tree what each sandbox would prepare anew.
@@ -331,6 +332,16 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
     write(path, &(text + line))
 }
 
+/// Installs what the lock file of a folder names. No package runs a script of its own here: the one that has any would
+/// only copy its program.
+fn npm(dir: &Path) -> Cmd {
+    Cmd::new("npm")
+        .args(["ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier"])
+        .args(["--os=linux", "--cpu=x64", "--libc=glibc", "--loglevel=error"])
+        .dir(dir)
+        .timeout(DOWNLOAD)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,5 +367,13 @@ mod tests {
             }
             assert_eq!(recipe.id().len(), 64);
         }
+    }
+
+    #[test]
+    fn packages_are_those_that_their_makers_signed_and_run_nothing_of_their_own() {
+        let words = format!("{:?}", Recipe::of(Kind::Cli).mmdebstrap(Path::new("root")));
+        assert!(words.contains(r#""--keyring=/usr/share/keyrings/debian-archive-keyring.gpg""#), "{words}");
+        let words = format!("{:?}", npm(Path::new("tools")));
+        assert!(words.contains(r#""ci""#) && words.contains(r#""--ignore-scripts""#), "{words}");
     }
 }

@@ -1,8 +1,17 @@
 //! The server has the rights of root that its drivers and its checks name, and no others.
 
 use super::{blocking, connected, standin};
-use crate::support::server::{NO_POOL, Server, text};
-use std::{collections::BTreeMap, fs};
+use crate::support::{
+    host,
+    server::{NO_POOL, Server, text},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 /// Numbers of `linux/capability.h`.
 pub(super) const NAMED: [(&str, u32); 11] = [
@@ -73,6 +82,27 @@ async fn only_who_is_to_listen_at_a_port_of_root_s_may() {
         assert_eq!(of(&server), [named() | 1 << CAP_NET_BIND_SERVICE]);
     })
     .await;
+}
+
+/// What the kernel shows of a process is its group's where the process can be dumped, and else root's.
+#[test]
+fn it_cannot_be_dumped() {
+    const GROUP: u32 = 12_345;
+    let is_of_group = |program: &str, args: &[&str], group: u32| {
+        let mut of_group = Command::new("setpriv");
+        of_group.args([&format!("--regid={GROUP}"), "--clear-groups", program]).args(args);
+        // It waits for input that does not come.
+        let mut waiting = of_group.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let process = format!("/proc/{}", waiting.id());
+        host::until(Duration::from_secs(20), || {
+            let is_it = fs::read_to_string(format!("{process}/comm")).is_ok_and(|name| program.ends_with(name.trim()));
+            is_it && fs::metadata(format!("{process}/environ")).is_ok_and(|about| about.gid() == group)
+        });
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
+    };
+    is_of_group("cat", &[], GROUP);
+    is_of_group(env!("CARGO_BIN_EXE_polydev"), &["connect", "claude", "--api-key-stdin"], 0);
 }
 
 /// The page that tells operators has them all.
