@@ -3,7 +3,7 @@
 use super::{look, looking, rfb::Closed, rfb::Viewer};
 use crate::support::server::Server;
 use polydev_standin::{Provider, Recorded, SignInFault, Standin};
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// A browser that presses *Authorize* on the stand-in's page at once, as account `A`, with fault `F`: the sandbox's
 /// Firefox, in a second less. It goes through the proxy, and on this computer to wherever it is sent.
@@ -26,9 +26,24 @@ const GEMINI: &str = r#"{"security":{"auth":{"selectedType":"oauth-personal"},"f
 pub(super) async fn types(server: &Server, login: &str, text: &str) {
     let mut viewer = Viewer::new(look(looking(server, login)).await.unwrap()).await.unwrap();
     viewer.types(text).await;
-    // Once that is answered, all of it has arrived; a login that is over by then closes by itself.
-    let closed = viewer.close().await;
+    // A screen that is left before it has come to a key forgets it. A login that is over by then closes by itself.
+    let closed = match viewer.heard().await {
+        Ok(()) => viewer.close().await,
+        Err(closed) => closed,
+    };
     assert!(matches!(closed, Closed(Some(1000 | 4002))), "{closed:?}");
+}
+
+/// Where a picture of what the desktop shows was put.
+pub(super) async fn shows(server: &Server, login: &str) -> String {
+    let mut viewer = Viewer::new(look(looking(server, login)).await.unwrap()).await.unwrap();
+    let (width, height) = viewer.size;
+    let mut picture = format!("P6 {width} {height} 255\n").into_bytes();
+    // Blue, green, red, and nothing.
+    picture.extend(viewer.pixels().await.unwrap().chunks(4).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{login}.ppm"));
+    std::fs::write(&path, picture).unwrap();
+    path.display().to_string()
 }
 
 /// Puts the browser in its place, and what else signing in at this provider needs.

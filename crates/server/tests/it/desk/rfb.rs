@@ -53,6 +53,15 @@ impl Viewer {
         }
     }
 
+    /// Waits until the screen has come to everything that was typed: it answers in order. The rest of its answer is left.
+    pub(super) async fn heard(&mut self) -> Result<(), Closed> {
+        // One pixel, in the upper left corner.
+        self.send(&[3, 0, 0, 0, 0, 0, 0, 1, 0, 1]).await;
+        // A bell is one byte.
+        while self.read(1).await? != [0] {}
+        Ok(())
+    }
+
     /// Asks for the whole screen, and does not read it.
     pub(super) async fn asks_for_everything(&mut self) {
         let (width, height) = self.size;
