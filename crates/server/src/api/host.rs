@@ -8,7 +8,7 @@ use super::{
 use crate::domain::failure::Code;
 use axum::{
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -98,10 +98,14 @@ impl Hosts {
     }
 
     pub(super) fn allows(&self, authority: &str) -> bool {
-        let Ok(uri) = authority.parse::<Uri>() else { return false };
-        let (Some(host), port) = (uri.host(), uri.port_u16()) else { return false };
+        let Ok(authority) = authority.parse::<Authority>() else { return false };
+        let (host, port) = (authority.host(), authority.port());
+        // Nothing else: neither a user before it, nor a port that is none.
+        if authority.as_str().len() != host.len() + port.as_ref().map_or(0, |port| 1 + port.as_str().len()) {
+            return false;
+        }
         let default = |port: &u16| !matches!(port, 80 | 443);
-        let port = port.filter(default);
+        let port = port.map(|port| port.as_u16()).filter(default);
         self.allowed.iter().any(|(name, allowed)| name.eq_ignore_ascii_case(host) && allowed.filter(default) == port)
     }
 }
@@ -181,6 +185,9 @@ mod tests {
             "",
             "localhost:4000@evil.example",
             "localhost.:4000",
+            "x://localhost:4000",
+            "somebody@localhost:4000",
+            "localhost:99999",
         ] {
             assert!(!hosts.allows(bad), "{bad}");
         }
