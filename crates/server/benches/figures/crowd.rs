@@ -174,7 +174,7 @@ async fn answer(mut channel: UnixStream, found: &Semaphore) -> Result<()> {
             started_at: 0,
             proxy: "127.0.0.1:1".to_owned(),
         }),
-        Channel::Ready | Channel::Vnc | Channel::Egress => Answer::Done,
+        Channel::Ready | Channel::Vnc | Channel::Egress | Channel::Watch { .. } => Answer::Done,
         other => {
             let error = AgentError { code: ErrorCode::NotFound, message: format!("a stand-in does no {other:?}") };
             channel.write_all(&encode_message(&Reply::Error(error))?).await?;
