@@ -70,6 +70,8 @@ export default defineConfig({
           maxConcurrency: 2,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // One second, as it comes, is not enough for a busy machine.
+          expect: { poll: { timeout: 20_000 } },
         },
       },
     ],

@@ -90,6 +90,16 @@ const COLOURS = { runOnly: { type: "rule", values: ["color-contrast", "link-in-t
 export async function axe(page: Page, what: "all" | "colours"): Promise<string[]> {
   // Evaluated by the debugger, so that the page's policy stays as it is.
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(AXE);
+  // A colour on its way to another is none of the page's; what goes on for ever (a spinner) is not waited for.
+  await page.evaluate(async () => {
+    const ends = (it: Animation) => it.effect?.getComputedTiming().endTime !== Number.POSITIVE_INFINITY;
+    await Promise.all(
+      document
+        .getAnimations()
+        .filter(ends)
+        .map((it) => it.finished.catch(() => {})),
+    );
+  });
   return page.evaluate(
     async (how) => {
       type Found = { violations: { id: string; nodes: { target: unknown[]; failureSummary?: string }[] }[] };

@@ -299,9 +299,12 @@ async fn a_server_that_runs_has_the_key_before_anything_is_under_it() {
         let rotation = place.rotate();
         let follow = async {
             loop {
-                vault::follow(&place.store, &running).await.unwrap();
-                if running.keys().len() > 1 {
-                    break keys(&place.store).await.unwrap();
+                // As it was before it learnt: the rotation goes on at once after that.
+                let before = keys(&place.store).await.unwrap();
+                if before.next.is_some() {
+                    vault::follow(&place.store, &running).await.unwrap();
+                    assert!(running.keys().len() > 1);
+                    break before;
                 }
                 tokio::task::yield_now().await;
             }

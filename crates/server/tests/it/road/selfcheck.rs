@@ -118,7 +118,7 @@ async fn an_ordinary_server_finds_nothing_until_somebody_opens_what_is_secret() 
 async fn a_sandbox_that_no_server_looks_after_is_told_until_its_server_is_back() {
     let (mut server, _standin) = connected(NO_POOL).await;
     // It needs nothing of the network meanwhile, and so outlives its server.
-    let body = json!({ "provider": "claude", "prompt": "use tool: sleep 100" });
+    let body = json!({ "provider": "claude", "prompt": "use tool: echo begun; sleep 100" });
     let run: Value = server.request(Method::POST, "/runs").json(&body).send().await.unwrap().json().await.unwrap();
     let other_standin = standin().await;
     blocking(move || {
