@@ -19,6 +19,8 @@ const NARROW = 450;
 const NARROW_TIMES = 2;
 /** How long the desktop may take for that, ms. */
 const GROWN_WITHIN = 2000;
+/** How often it is asked for its size anew, ms: noVNC forgets a size that is wanted while another is on its way. */
+const SIZED_EVERY = 400;
 
 /** The most that is taken of what somebody copied in the desktop, characters: the guest says how much it is. */
 const HEARD_MAX = 1024 * 1024;
@@ -73,7 +75,11 @@ export class Desk {
     void this.#keep();
     void measure(this.trip, () => this.#silent(), this.#stop.signal);
     const quality = this.trip.follow(() => this.#spare());
-    this.#stop.signal.addEventListener("abort", quality);
+    const sizing = setInterval(() => this.#size(), SIZED_EVERY);
+    this.#stop.signal.addEventListener("abort", () => {
+      quality();
+      clearInterval(sizing);
+    });
   }
 
   close(): void {
@@ -227,6 +233,11 @@ export class Desk {
     }
     this.#grownFor = null;
     rfb.resizeSession = this.#view === "resize";
+  }
+
+  /** Asks for the size that is wanted, which is nothing where it has that. */
+  #size(): void {
+    if (this.#rfb?.resizeSession) this.#rfb.resizeSession = true;
   }
 
   /** Has the desktop made larger than its place: noVNC asks for the size of what it is in, so that is so large meanwhile. */
