@@ -19,8 +19,6 @@ const NARROW = 450;
 const NARROW_TIMES = 2;
 /** How long the desktop may take for that, ms. */
 const GROWN_WITHIN = 2000;
-/** How often it is asked for its size anew, ms: noVNC forgets a size that is wanted while another is on its way. */
-const SIZED_EVERY = 400;
 
 /** The most that is taken of what somebody copied in the desktop, characters: the guest says how much it is. */
 const HEARD_MAX = 1024 * 1024;
@@ -49,8 +47,8 @@ export class Desk {
   readonly #watched: ResizeObserver;
   #rfb: RFB | null = null;
   #view: View = "resize";
-  /** For which width the desktop was made larger than its place. */
-  #grownFor: number | null = null;
+  /** For which width the desktop is made larger than its place, and what ends that. */
+  #growth: { width: number; end: AbortController } | null = null;
   /** Ends the connection of now, as if it were lost. */
   #drop: () => void = () => {};
   /** When something came of the screen, ms. */
@@ -75,11 +73,7 @@ export class Desk {
     void this.#keep();
     void measure(this.trip, () => this.#silent(), this.#stop.signal);
     const quality = this.trip.follow(() => this.#spare());
-    const sizing = setInterval(() => this.#size(), SIZED_EVERY);
-    this.#stop.signal.addEventListener("abort", () => {
-      quality();
-      clearInterval(sizing);
-    });
+    this.#stop.signal.addEventListener("abort", quality);
   }
 
   close(): void {
@@ -204,7 +198,7 @@ export class Desk {
       });
       rfb.addEventListener("connect", () => {
         this.#rfb = rfb;
-        this.#grownFor = null;
+        this.#endGrowth();
         opened();
         this.#fit();
         this.#spare();
@@ -228,30 +222,41 @@ export class Desk {
     const width = this.#room.clientWidth;
     const narrow = width < NARROW;
     if (this.#view === "resize" && narrow) {
-      if (this.#grownFor !== width) void this.#grow(rfb, width);
+      if (this.#growth?.width !== width) void this.#grow(rfb, width);
       return;
     }
-    this.#grownFor = null;
+    this.#endGrowth();
     rfb.resizeSession = this.#view === "resize";
   }
 
-  /** Asks for the size that is wanted, which is nothing where it has that. */
-  #size(): void {
-    if (this.#rfb?.resizeSession) this.#rfb.resizeSession = true;
-  }
-
-  /** Has the desktop made larger than its place: noVNC asks for the size of what it is in, so that is so large meanwhile. */
+  /** Has the desktop made larger than its place, and again whenever it gets another size: an answer to what was asked
+   * before may come late. noVNC asks for the size of what it is in, so that is so large meanwhile. */
   async #grow(rfb: RFB, width: number): Promise<void> {
-    this.#grownFor = width;
-    const { style } = this.#place;
+    this.#endGrowth();
     const canvas = this.#place.querySelector("canvas");
     if (!canvas) return;
-    style.width = style.height = `${100 * NARROW_TIMES}%`;
-    rfb.resizeSession = true;
-    await grown(canvas, width * NARROW_TIMES, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(GROWN_WITHIN)]));
-    // It may be a wide place by now, or want a growth of its own.
-    if (this.#grownFor === width || this.#grownFor === null) style.width = style.height = "";
-    if (this.#grownFor === width) rfb.resizeSession = false;
+    const end = new AbortController();
+    this.#growth = { width, end };
+    const ended = AbortSignal.any([this.#stop.signal, end.signal]);
+    const { style } = this.#place;
+    while (!ended.aborted) {
+      style.width = style.height = `${100 * NARROW_TIMES}%`;
+      rfb.resizeSession = true;
+      const grown = () => Math.abs(canvas.width - width * NARROW_TIMES) <= 1;
+      const enough = AbortSignal.any([ended, AbortSignal.timeout(GROWN_WITHIN)]);
+      while (!grown() && !enough.aborted) await resized(canvas, enough);
+      if (ended.aborted) return;
+      style.width = style.height = "";
+      rfb.resizeSession = false;
+      await resized(canvas, ended);
+    }
+  }
+
+  #endGrowth(): void {
+    if (!this.#growth) return;
+    this.#growth.end.abort();
+    this.#growth = null;
+    this.#place.style.width = this.#place.style.height = "";
   }
 
   /** Takes coarser pictures where the way is slow. */
@@ -287,18 +292,17 @@ export class Desk {
   }
 }
 
-/** Waits until a canvas has this width, or it is given up. */
-function grown(canvas: HTMLCanvasElement, width: number, signal: AbortSignal): Promise<void> {
+/** Waits until a canvas is given a width, or it is given up. */
+function resized(canvas: HTMLCanvasElement, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const look = () => {
-      if (!signal.aborted && Math.abs(canvas.width - width) > 1) return;
+    const done = () => {
       watched.disconnect();
       resolve();
     };
-    const watched = new MutationObserver(look);
+    const watched = new MutationObserver(done);
     watched.observe(canvas, { attributeFilter: ["width"] });
-    signal.addEventListener("abort", look);
-    look();
+    if (signal.aborted) done();
+    signal.addEventListener("abort", done, { once: true });
   });
 }
 
