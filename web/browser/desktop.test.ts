@@ -1,6 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { axe, close, launch, picture, Watched } from "./chromium";
+import { authorizes, shown } from "./desk";
 import { ask, prompt, setUp } from "./person";
 import { Server } from "./server";
 import { Wire } from "./wire";
@@ -42,13 +43,6 @@ const sizes = () =>
       place: [place.clientWidth, place.clientHeight],
     };
   });
-
-/** All that the terminal shows, by its own keys for *select all* and *copy*, and the browser's clipboard. */
-async function shown(page: Page): Promise<string> {
-  await page.keyboard.press("Control+Shift+A");
-  await page.keyboard.press("Control+Shift+C");
-  return page.evaluate(() => navigator.clipboard.readText());
-}
 
 /** What is on the screen, below the panel with its clock. */
 const screen = () =>
@@ -349,29 +343,8 @@ it("is where somebody signs in, with the tool and a browser, and is connected", 
     .first()
     .waitFor();
   await page.getByRole("button", { name: "Type it for me" }).click();
-  const connected = page.getByRole("heading", { name: "Successfully connected" });
-  // The terminal is black, the provider's page is not: its button to agree has the focus.
-  const seen = () =>
-    desktop().evaluate(
-      (canvas: HTMLCanvasElement) => {
-        const at = [Math.round(canvas.width / 2), Math.round(canvas.height * 0.8)] as const;
-        return (
-          canvas
-            .getContext("2d")
-            ?.getImageData(...at, 1, 1)
-            .data.slice(0, 3)
-            .every((part) => part > 200) ?? false
-        );
-      },
-      null,
-      { timeout: 1000 },
-    );
-  const agreed = async () => {
-    if (await connected.isVisible()) return true;
-    if (await seen().catch(() => false)) await page.keyboard.press("Enter");
-    return false;
-  };
-  await expect.poll(agreed, { timeout: 60_000, interval: 500 }).toBe(true);
+  await authorizes(page);
+  await page.getByRole("heading", { name: "Successfully connected" }).waitFor();
   await page.getByText(/as .*@.*by signing in here/).waitFor();
   await picture(page, "login-connected-for-real");
   await dashboard.bringToFront();
