@@ -8,10 +8,10 @@ pub use crate::{
     guest::fuzz::agent,
 };
 
-use crate::driver::{Capabilities, Driver, DriverError, Observed, Probe, SandboxId, SandboxSpec, Stream};
-use async_trait::async_trait;
+use crate::testing::pieces;
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     future::Future,
     io,
     pin::Pin,
@@ -33,9 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[("agent", agent), ("gateway", gateway),
 /// written to it, and nobody waits for it.
 #[derive(Debug)]
 pub(crate) struct Saying {
-    bytes: Vec<u8>,
-    at: usize,
-    pieces: u64,
+    pieces: VecDeque<Vec<u8>>,
     heard: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -44,11 +42,7 @@ const HEARD_MAX: usize = 64 * 1024;
 
 impl Saying {
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        // FNV-1a: the same bytes are always cut in the same way.
-        let pieces = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        Self { bytes: bytes.to_vec(), at: 0, pieces, heard: Arc::default() }
+        Self { pieces: pieces(bytes).map(<[u8]>::to_vec).collect(), heard: Arc::default() }
     }
 
     /// What is written to it.
@@ -59,12 +53,12 @@ impl Saying {
 
 impl AsyncRead for Saying {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.pieces = self.pieces.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // A third of all pieces are a byte, the others have up to 4 KiB.
-        let piece = if self.pieces >> 60 < 5 { 1 } else { 1 + (self.pieces >> 48) as usize % 4096 };
-        let end = self.bytes.len().min(self.at + piece.min(buf.remaining()));
-        buf.put_slice(&self.bytes[self.at..end]);
-        self.at = end;
+        if let Some(piece) = self.pieces.front_mut() {
+            let rest = piece.split_off(piece.len().min(buf.remaining()));
+            buf.put_slice(piece);
+            *piece = rest;
+            self.pieces.pop_front_if(|piece| piece.is_empty());
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -86,50 +80,6 @@ impl AsyncWrite for Saying {
     }
 }
 
-/// A driver all of whose sandboxes say this on every channel.
-#[derive(Debug)]
-pub(crate) struct Scripted(pub(crate) Vec<u8>);
-
-#[async_trait]
-impl Driver for Scripted {
-    fn kind(&self) -> &'static str {
-        "scripted"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: false, uses_image: false, limits: false }
-    }
-
-    async fn probe(&self) -> Probe {
-        Probe { available: true, reason: String::new(), hint: None }
-    }
-
-    async fn create(&self, _id: &SandboxId, _spec: &SandboxSpec) -> Result<(), DriverError> {
-        Ok(())
-    }
-
-    async fn connect(&self, _id: &SandboxId) -> Result<Stream, DriverError> {
-        Ok(Box::new(Saying::new(&self.0)))
-    }
-
-    async fn observe(&self) -> Result<Vec<Observed>, DriverError> {
-        Ok(Vec::new())
-    }
-
-    async fn destroy(&self, _id: &SandboxId) -> Result<(), DriverError> {
-        Ok(())
-    }
-
-    async fn console(&self, _id: &SandboxId, _max: usize) -> Result<Vec<u8>, DriverError> {
-        Ok(Vec::new())
-    }
-}
-
-/// A sandbox's name.
-pub(crate) fn sandbox() -> SandboxId {
-    "sbx_aaaaaaaaaaaaaaaa".parse().expect("it is one")
-}
-
 /// Runs it to its end, on one runtime for all that a fuzzer tries.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     thread_local! {
@@ -142,20 +92,11 @@ pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use super::TARGETS;
-    use std::{fs, path::Path};
-
     /// What fuzzers set out from and what they found is tried with every build.
     #[test]
     fn the_corpora_hold() {
-        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        for (name, target) in TARGETS {
-            let files: Vec<_> = fs::read_dir(corpora.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
-            assert!(!files.is_empty(), "{name} has nothing to set out from");
-            for file in files {
-                eprintln!("{}", file.display());
-                target(&fs::read(file).unwrap());
-            }
+        for (name, target) in super::TARGETS {
+            crate::testing::corpus(name, target);
         }
     }
 }

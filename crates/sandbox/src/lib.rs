@@ -16,6 +16,7 @@ pub mod machine;
 pub mod pace;
 mod sandbox;
 mod sys;
+pub mod testing;
 
 pub use driver::{
     Capabilities, Driver, DriverError, Observed, Phase, Priority, Probe, SandboxId, SandboxSpec, Stray, Stream,

@@ -1,10 +1,9 @@
 import type { ReactNode } from "react";
 import type { Failure } from "../api/client";
-import { sentence } from "../lib/text";
 import { Icon } from "./icon";
 import { RequestId } from "./request-id";
+import { Said } from "./said";
 import { Time } from "./time";
-import { Words } from "./words";
 
 /** Why a run did not get to its end, and what to do. */
 export function FailureNote({ failure, children }: { failure: Failure; children?: ReactNode }) {
@@ -16,14 +15,7 @@ export function FailureNote({ failure, children }: { failure: Failure; children?
       <Icon name={interrupted ? "wary" : "bad"} className={`mt-0.5 ${interrupted ? "text-wary" : "text-bad"}`} />
       <div className="min-w-0 grow space-y-1 break-words">
         <p className="font-bold">{interrupted ? "Interrupted" : "It failed"}</p>
-        <p>
-          <Words>{sentence(failure.message)}</Words>
-        </p>
-        {failure.hint && (
-          <p className="text-ink-soft">
-            <Words>{sentence(failure.hint)}</Words>
-          </p>
-        )}
+        <Said message={failure.message} hint={failure.hint} />
         {failure.retry_at && (
           <p className="text-ink-soft">
             The provider takes more <Time at={failure.retry_at} />.

@@ -1,10 +1,9 @@
 import type { ReactNode } from "react";
 import { asProblem } from "../api/problem";
-import { sentence } from "../lib/text";
 import { Icon } from "./icon";
 import { RequestId } from "./request-id";
+import { Said } from "./said";
 import { TryAgain } from "./time";
-import { Words } from "./words";
 
 type Props = {
   /** What was thrown. */
@@ -24,14 +23,7 @@ export function ProblemNote({ problem, title, children, className = "" }: Props)
       <Icon name="bad" className="mt-0.5 text-bad" />
       <div className="min-w-0 grow space-y-1 break-words">
         {title && <p className="font-bold">{title}</p>}
-        <p className={title ? "" : "font-medium"}>
-          <Words>{sentence(message)}</Words>
-        </p>
-        {hint && (
-          <p className="text-ink-soft">
-            <Words>{sentence(hint)}</Words>
-          </p>
-        )}
+        <Said message={message} hint={hint} className={title ? "" : "font-medium"} />
         {retryAt && <TryAgain at={retryAt} />}
         {requestId && <RequestId>{requestId}</RequestId>}
         {children && <div className="flex flex-wrap gap-2 pt-1">{children}</div>}

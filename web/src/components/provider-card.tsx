@@ -7,15 +7,14 @@ import { announce } from "../lib/announce";
 import { openWith } from "../lib/login";
 import { methodWord } from "../lib/methods";
 import { isGood, ofConnection } from "../lib/standing";
-import { sentence } from "../lib/text";
 import { Button, pressed } from "./button";
 import { Disconnect } from "./disconnect";
 import { OutLink } from "./out-link";
 import { ProblemNote } from "./problem-note";
 import { RequestId } from "./request-id";
+import { Said } from "./said";
 import { Status } from "./status";
 import { Time } from "./time";
-import { Words } from "./words";
 
 /** A provider, and how one's connection to it stands. */
 export function ProviderCard({ provider, connection }: { provider: Provider; connection: Connection | undefined }) {
@@ -76,14 +75,7 @@ function Facts({ connection }: { connection: Connection }) {
       </dl>
       {error && (
         <div className="border-l-2 border-bad pl-3">
-          <p className="font-medium">
-            <Words>{sentence(error.message)}</Words>
-          </p>
-          {error.hint && (
-            <p className="text-ink-soft">
-              <Words>{sentence(error.hint)}</Words>
-            </p>
-          )}
+          <Said message={error.message} hint={error.hint} className="font-medium" />
           {error.request_id && <RequestId>{error.request_id}</RequestId>}
         </div>
       )}

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     driver::Stream,
-    fuzz::{Saying, run, sandbox},
+    fuzz::{Saying, run},
+    testing::sandbox,
 };
 use async_trait::async_trait;
 use bytes::Bytes;

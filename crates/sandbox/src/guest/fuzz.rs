@@ -1,9 +1,12 @@
 //! Whatever an agent answers, the host's side of every channel comes to an end, and believes no more than it asked for.
 
 use super::{Guest, JobOutput, OutputStream};
-use crate::fuzz::{Scripted, run, sandbox};
+use crate::{
+    fuzz::{Saying, run},
+    testing::scripted,
+};
 use polydev_proto::{Exec, Overflow, Ring, TerminalSize, WatchRule};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// The most bytes that are asked for of a file.
 const FILE_MAX: u64 = 1000;
@@ -11,7 +14,8 @@ const FILE_MAX: u64 = 1000;
 /// The first byte says what is asked, the others are the agent's answer.
 pub fn agent(data: &[u8]) {
     let Some((what, said)) = data.split_first() else { return };
-    let guest = Guest::new(Arc::new(Scripted(said.to_vec())), sandbox());
+    let said = said.to_vec();
+    let guest = scripted(move || Box::new(Saying::new(&said)));
     run(ask(*what, &guest));
 }
 

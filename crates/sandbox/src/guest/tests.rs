@@ -1,62 +1,28 @@
 //! Agents that lie, stall and hang up.
 
 use super::*;
-use crate::driver::{Capabilities, Observed, Probe, SandboxSpec};
-use async_trait::async_trait;
+use crate::testing::scripted;
+use futures_util::FutureExt;
 use polydev_proto::{Ack, Attached, Exit, FrameKind, JobEvent, encode_frame, encode_output};
 use std::sync::Mutex;
-use tokio::io::DuplexStream;
 
-/// A driver whose sandboxes answer the first message with the given bytes.
-#[derive(Debug)]
-struct Scripted {
-    answer: Vec<u8>,
-    /// Kept open, so that an answer that is too short is a stall and no hang-up.
-    silent: bool,
-    held: Mutex<Vec<DuplexStream>>,
-}
-
+/// An agent that answers the first message with these bytes. Where it is silent then, an answer that is too short is a
+/// stall and no hang-up.
 fn guest(answer: Vec<u8>, silent: bool) -> Guest {
-    let driver = Scripted { answer, silent, held: Mutex::default() };
-    Guest::new(Arc::new(driver), "sbx_aaaaaaaaaaaaaaaa".parse().unwrap())
-}
-
-#[async_trait]
-impl Driver for Scripted {
-    fn kind(&self) -> &'static str {
-        "scripted"
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: false, uses_image: false, limits: false }
-    }
-    async fn probe(&self) -> Probe {
-        Probe { available: true, reason: String::new(), hint: None }
-    }
-    async fn create(&self, _id: &SandboxId, _spec: &SandboxSpec) -> Result<(), DriverError> {
-        Ok(())
-    }
-    async fn connect(&self, _id: &SandboxId) -> Result<Stream, DriverError> {
+    let held = Mutex::new(Vec::new());
+    scripted(move || {
         let (host, mut agent) = tokio::io::duplex(1 << 20);
-        agent.write_all(&self.answer).await.unwrap();
-        if self.silent {
-            self.held.lock().unwrap().push(agent);
+        agent.write_all(&answer).now_or_never().expect("there is room for it").unwrap();
+        if silent {
+            held.lock().unwrap().push(agent);
         } else {
             // The host may still write; what it writes is lost.
-            let (read, mut write) = tokio::io::split(agent);
-            write.shutdown().await.unwrap();
-            tokio::spawn(async move { tokio::io::copy(&mut { read }, &mut tokio::io::sink()).await });
+            let (mut read, mut write) = tokio::io::split(agent);
+            write.shutdown().now_or_never().expect("nothing waits").unwrap();
+            tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
         }
-        Ok(Box::new(host))
-    }
-    async fn observe(&self) -> Result<Vec<Observed>, DriverError> {
-        Ok(Vec::new())
-    }
-    async fn destroy(&self, _id: &SandboxId) -> Result<(), DriverError> {
-        Ok(())
-    }
-    async fn console(&self, _id: &SandboxId, _max: usize) -> Result<Vec<u8>, DriverError> {
-        Ok(Vec::new())
-    }
+        Box::new(host)
+    })
 }
 
 fn ok(answer: Answer) -> Vec<u8> {

@@ -4,15 +4,13 @@ use crate::{
     Family, assert_complete,
     house::{Said, judge},
 };
-use async_trait::async_trait;
 use polydev_sandbox::{
-    Driver, DriverError, Observed, Probe, SandboxId, SandboxSpec, Stream,
-    driver::Capabilities,
     guest::{Guest, GuestError},
     proto::{
         Answer, Attached, FRAME_MAX, FrameKind, HEADER_MAX, Job, OFFSET_LEN, Reply, Started, encode_message,
         encode_output,
     },
+    testing::scripted,
 };
 use std::{
     collections::BTreeSet,
@@ -76,36 +74,9 @@ impl Hostile {
     }
 }
 
-#[async_trait]
-impl Driver for Hostile {
-    fn kind(&self) -> &'static str {
-        "hostile"
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: false, uses_image: false, limits: false }
-    }
-    async fn probe(&self) -> Probe {
-        Probe { available: true, reason: String::new(), hint: None }
-    }
-    async fn create(&self, _id: &SandboxId, _spec: &SandboxSpec) -> Result<(), DriverError> {
-        Ok(())
-    }
-    async fn connect(&self, _id: &SandboxId) -> Result<Stream, DriverError> {
-        Ok(Box::new(self.dial()))
-    }
-    async fn observe(&self) -> Result<Vec<Observed>, DriverError> {
-        Ok(Vec::new())
-    }
-    async fn destroy(&self, _id: &SandboxId) -> Result<(), DriverError> {
-        Ok(())
-    }
-    async fn console(&self, _id: &SandboxId, _max: usize) -> Result<Vec<u8>, DriverError> {
-        Ok(Vec::new())
-    }
-}
-
 fn guest(hostile: &Hostile) -> Guest {
-    Guest::new(Arc::new(hostile.clone()), "sbx_aaaaaaaaaaaaaaaa".parse().unwrap())
+    let hostile = hostile.clone();
+    scripted(move || Box::new(hostile.dial()))
 }
 
 fn said<T>(result: Result<T, GuestError>, got: impl FnOnce(T) -> String) -> Said {

@@ -4,10 +4,8 @@ use super::{
     converse::Lines,
     secrets::{Complaints, Words},
 };
-use crate::{
-    domain::{event::EventBody, redact::Redactor},
-    fuzz::pieces,
-};
+use crate::domain::{event::EventBody, redact::Redactor};
+use polydev_sandbox::testing::pieces;
 
 const KEY: &str = "sk-ant-api03-abcdef";
 

@@ -1,7 +1,7 @@
 //! However a text with secrets is cut, and whoever goes on with it, what is told is the text without them.
 
-use super::pieces;
 use crate::domain::redact::{Pieces, REDACTED, Redactor};
+use polydev_sandbox::testing::pieces;
 
 /// How many lines of the input are secrets.
 const SECRETS: usize = 3;

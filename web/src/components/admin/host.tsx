@@ -2,12 +2,12 @@ import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { people } from "../../api/queries";
 import type { components } from "../../api/schema";
-import { bytes, count, sentence } from "../../lib/text";
+import { bytes, count } from "../../lib/text";
 import { Asked } from "../asked";
+import { Said } from "../said";
 import { Section } from "../section";
 import { Status } from "../status";
 import { Time } from "../time";
-import { Words } from "../words";
 
 type ServerStatus = components["schemas"]["ServerStatus"];
 type CheckView = components["schemas"]["CheckView"];
@@ -95,16 +95,9 @@ function Checks({ checks }: { checks: CheckView[] }) {
               {ok === false && <Status is="wary">Look at it</Status>}
               {ok === null && <Status is="idle">Cannot be told</Status>}
             </div>
-            {finding && (
-              <p className="break-words">
-                <Words>{sentence(finding)}</Words>
-              </p>
-            )}
-            {hint && (
-              <p className="break-words text-ink-soft">
-                <Words>{sentence(hint)}</Words>
-              </p>
-            )}
+            <div className="break-words">
+              <Said message={finding} hint={hint} />
+            </div>
           </li>
         ))}
       </ul>

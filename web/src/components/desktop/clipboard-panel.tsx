@@ -1,16 +1,13 @@
-import { type FormEvent, useId, useState } from "react";
+import { type ComponentProps, type FormEvent, useId, useState } from "react";
 import { useStore } from "../../lib/store";
 import { Button } from "../button";
 import { CopyButton } from "../copy";
 import type { Desk } from "./desk";
 
-const AREA = "w-full resize-y rounded-md border border-edge bg-sheet p-2 text-sm pointer-coarse:text-md";
-
 /** The clipboards of both sides, for what they do not exchange by themselves. */
 export function ClipboardPanel({ desk, onDone }: { desk: Desk; onDone: () => void }) {
   const heard = useStore(desk.heard);
   const [text, setText] = useState("");
-  const [given, heardId] = [useId(), useId()];
   const paste = (event: FormEvent) => {
     event.preventDefault();
     if (text === "") return;
@@ -27,36 +24,38 @@ export function ClipboardPanel({ desk, onDone }: { desk: Desk; onDone: () => voi
           : "This page does not come by https, so your browser does not let it put anything in your clipboard: what you copy in the desktop is below."}
       </p>
       <form className="space-y-2" onSubmit={paste}>
-        <label htmlFor={given} className="block font-medium">
-          Into the desktop
-        </label>
-        <textarea
-          id={given}
-          rows={3}
+        <Area
+          label="Into the desktop"
           value={text}
           onChange={(event) => setText(event.target.value)}
           spellCheck={false}
           autoCapitalize="off"
-          className={AREA}
         />
         <Button type="submit" disabled={text === ""}>
           Paste it there
         </Button>
       </form>
       <div className="space-y-2">
-        <label htmlFor={heardId} className="block font-medium">
-          From the desktop
-        </label>
-        <textarea
-          id={heardId}
-          rows={3}
-          readOnly
-          value={heard?.text ?? ""}
-          placeholder="Nothing was copied there yet"
-          className={AREA}
-        />
+        <Area label="From the desktop" readOnly value={heard?.text ?? ""} placeholder="Nothing was copied there yet" />
         {heard && <CopyButton text={heard.text} />}
       </div>
     </div>
+  );
+}
+
+function Area({ label, ...props }: { label: string } & ComponentProps<"textarea">) {
+  const id = useId();
+  return (
+    <>
+      <label htmlFor={id} className="block font-medium">
+        {label}
+      </label>
+      <textarea
+        id={id}
+        rows={3}
+        className="w-full resize-y rounded-md border border-edge bg-sheet p-2 text-sm pointer-coarse:text-md"
+        {...props}
+      />
+    </>
   );
 }

@@ -3,11 +3,10 @@ import { type ReactNode, useState } from "react";
 import { api, type Failure, type Login, type LoginQuestion, type Provider, take } from "../../api/client";
 import { queries } from "../../api/queries";
 import type { Shown } from "../../lib/login";
-import { sentence } from "../../lib/text";
 import { Button, IconButton } from "../button";
 import { Icon, type IconName } from "../icon";
 import { ProblemNote } from "../problem-note";
-import { Words } from "../words";
+import { Said } from "../said";
 
 type Props = { login: Login; provider: Provider; now: Shown };
 
@@ -79,14 +78,7 @@ function NotProven({ failure }: { failure: Failure }) {
   return (
     <Bar icon="wary" colour="text-wary" wary beside={close}>
       <p className="font-bold">That was no login yet</p>
-      <p>
-        <Words>{sentence(failure.message)}</Words>
-      </p>
-      {failure.hint && (
-        <p className="text-ink-soft">
-          <Words>{sentence(failure.hint)}</Words>
-        </p>
-      )}
+      <Said message={failure.message} hint={failure.hint} />
     </Bar>
   );
 }

@@ -8,39 +8,19 @@ use crate::{
         sqlite_url,
     },
 };
-use async_trait::async_trait;
 use polydev_sandbox::{
-    Driver, DriverError, SandboxId, SandboxSpec, Stream,
-    driver::{Capabilities, Observed, Probe},
     proto::{Answer, Channel, Open, ReadFile, Reply, decode_message, encode_message},
+    testing::scripted,
 };
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the run was let in with.
 const SECRET: &str = "sk-ant-api03-abc";
 
-/// A driver whose one agent answers as the function says: with a header, and with bytes after it.
-#[derive(Debug)]
-struct Liar(fn(Channel) -> (Answer, Vec<u8>));
-
-#[async_trait]
-impl Driver for Liar {
-    fn kind(&self) -> &'static str {
-        "liar"
-    }
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: false, uses_image: false, limits: false }
-    }
-    async fn probe(&self) -> Probe {
-        Probe { available: true, reason: String::new(), hint: None }
-    }
-    async fn create(&self, _: &SandboxId, _: &SandboxSpec) -> Result<(), DriverError> {
-        Ok(())
-    }
-    async fn connect(&self, _: &SandboxId) -> Result<Stream, DriverError> {
+/// An agent that answers as the function says: with a header, and with bytes after it.
+fn liar(lie: fn(Channel) -> (Answer, Vec<u8>)) -> Guest {
+    scripted(move || {
         let (host, mut agent) = tokio::io::duplex(64 * 1024);
-        let lie = self.0;
         tokio::spawn(async move {
             let len = agent.read_u32().await.unwrap();
             let mut message = len.to_be_bytes().to_vec();
@@ -52,17 +32,8 @@ impl Driver for Liar {
             let _ = agent.write_all(&encode_message(&Reply::Ok(answer)).unwrap()).await;
             let _ = agent.write_all(&bytes).await;
         });
-        Ok(Box::new(host))
-    }
-    async fn observe(&self) -> Result<Vec<Observed>, DriverError> {
-        Ok(Vec::new())
-    }
-    async fn destroy(&self, _: &SandboxId) -> Result<(), DriverError> {
-        Ok(())
-    }
-    async fn console(&self, _: &SandboxId, _: usize) -> Result<Vec<u8>, DriverError> {
-        Ok(Vec::new())
-    }
+        Box::new(host)
+    })
 }
 
 fn entry(name: impl Into<String>, kind: EntryKind) -> Entry {
@@ -88,7 +59,7 @@ async fn walk(lie: fn(Channel) -> (Answer, Vec<u8>)) -> (Vec<String>, String) {
     insert_user(&store, &user).await.unwrap();
     let wish = Wish { provider: "claude".into(), prompt: "hi".into(), ..Wish::default() };
     store.insert_run("run_1", "usr_1", &wish, 60, 1, 0).await.unwrap();
-    let guest = Guest::new(Arc::new(Liar(lie)), "sbx_aaaaaaaaaaaaaaaa".parse().unwrap());
+    let guest = liar(lie);
     let secrets = Redactor::new([SECRET]);
     let mut walk = Walk::new(&store, &guest, "run_1", &secrets);
     let end = walk.go().await;
