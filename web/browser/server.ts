@@ -96,7 +96,13 @@ export class Server {
   }
 
   #env(): NodeJS.ProcessEnv {
-    return { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", HOME: this.dir, POLYDEV_CONFIG: join(this.dir, "polydev.toml") };
+    return {
+      PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+      HOME: this.dir,
+      POLYDEV_CONFIG: join(this.dir, "polydev.toml"),
+      // Each takes a processor for seconds.
+      POLYDEV__POOL__DESKTOP: "0",
+    };
   }
 
   /** The link that makes the first account. */

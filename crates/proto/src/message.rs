@@ -339,6 +339,8 @@ pub struct Stage {
 impl Stage {
     /// The stage that means: a key that is pressed now reaches the terminal.
     pub const READY: &str = "ready";
+    /// The stage that means: the browser has a window.
+    pub const BROWSER: &str = "browser";
 }
 
 /// A job that was started.

@@ -5,14 +5,19 @@
 //!
 //! ```text
 //!   start ─► ready() … Stage::READY ─► greet("type …") ─► vnc(), as often as a viewer comes
+//!        └─► settled(): made ahead, to sleep until somebody comes
 //! ```
 
 use crate::{
     guest::{Guest, GuestError},
     image::{HOME, USER},
 };
-use polydev_proto::{Desktop, Expected, Predicate, ScreenSize, WatchRule};
-use std::{collections::BTreeMap, fs, io, path::Path};
+use polydev_proto::{Desktop, Expected, Predicate, ScreenSize, Stage, WatchRule};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
 
 /// The screen until a viewer asks for another size.
 pub const SIZE: ScreenSize = ScreenSize { width: 1920, height: 1080 };
@@ -25,6 +30,13 @@ const CERTIFICATES: &str = ".mozilla/certificates";
 
 /// Where Firefox writes down how far it has come (its `CrashMonitor`).
 const CHECKPOINTS: &str = ".mozilla/firefox/polydev/sessionCheckpoints.json";
+
+/// For how long Firefox has written nothing when it has settled: it may want the keys until then, which the agent does
+/// not leave to it for 3 s after its window has come, and does at its start what can wait.
+const SETTLED_MS: u64 = 3000;
+
+/// The most stages that a desktop may have; it has nine.
+const STAGES_MAX: usize = 64;
 
 /// How many certificates Firefox's policies name: `polydev-01.pem` and so on.
 const CERTIFICATES_MAX: usize = 32;
@@ -64,6 +76,9 @@ pub enum DesktopError {
     /// The sandbox does not do as it is asked.
     #[error(transparent)]
     Guest(#[from] GuestError),
+    /// It does not come up.
+    #[error("the desktop has failed: {0}")]
+    Failed(String),
     /// The extra certificates cannot be read.
     #[error("the extra certificates: {0}")]
     Certificates(#[from] io::Error),
@@ -115,17 +130,48 @@ fn desktop(size: ScreenSize, env: BTreeMap<String, String>) -> Desktop {
         background: argv(&["xfdesktop", "--disable-wm-check"]),
         browser: argv(&["firefox-esr"]),
         open: argv(&["firefox-esr", "--new-tab"]),
-        // Firefox writes down how far it has come.
-        takes_pages: Some(WatchRule {
-            rule: "takes_pages".to_owned(),
-            path: format!("{HOME}/{CHECKPOINTS}"),
-            require: vec![Predicate {
-                pointer: "/sessionstore-windows-restored".to_owned(),
-                is: Expected::Equal(true.into()),
-            }],
-            quiet_ms: 0,
-        }),
+        takes_pages: Some(takes_pages(0)),
     }
+}
+
+/// Firefox has written down that it takes pages, and nothing more for so many milliseconds.
+fn takes_pages(quiet_ms: u64) -> WatchRule {
+    WatchRule {
+        rule: "takes_pages".to_owned(),
+        path: format!("{HOME}/{CHECKPOINTS}"),
+        require: vec![Predicate {
+            pointer: "/sessionstore-windows-restored".to_owned(),
+            is: Expected::Equal(true.into()),
+        }],
+        quiet_ms,
+    }
+}
+
+/// Waits until a desktop is up with all that belongs to it, and its Firefox has settled behind the terminal: it may be
+/// put to sleep then, and nothing of it has a deadline. The caller has one.
+///
+/// # Errors
+/// A sandbox that does not answer, a desktop that has failed.
+pub async fn settled(guest: &Guest) -> Result<(), DesktopError> {
+    let mut stages = guest.ready().await?;
+    let (mut waiting, mut is_ready) = (BTreeSet::new(), false);
+    while !is_ready || !waiting.is_empty() {
+        let Some(stage) = stages.next().await? else {
+            return Err(DesktopError::Failed("its agent is done".to_owned()));
+        };
+        if let Some(why) = stage.failed {
+            return Err(DesktopError::Failed(why));
+        }
+        is_ready |= stage.done && stage.name == Stage::READY;
+        match stage.done {
+            true => drop(waiting.remove(&stage.name)),
+            false if waiting.len() < STAGES_MAX => drop(waiting.insert(stage.name)),
+            false => return Err(DesktopError::Failed("it consists of too much".to_owned())),
+        }
+    }
+    drop(stages);
+    guest.watch(vec![takes_pages(SETTLED_MS)]).await?.next().await?;
+    Ok(())
 }
 
 /// Each certificate of a PEM file, without what stands around them: Firefox takes one a file.

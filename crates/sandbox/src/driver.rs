@@ -66,7 +66,21 @@ pub trait Driver: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
-    /// Ends a sandbox and removes everything that it had on this host.
+    /// Stops all processes of a sandbox where they are, until [`Driver::thaw`]: it takes no processor time, keeps its
+    /// memory, and answers nobody, so that nobody should ask. On an error they go on. [`Capabilities::freezes`] says
+    /// beforehand whether this can be done.
+    async fn freeze(&self, _id: &SandboxId) -> Result<(), DriverError> {
+        let reason = format!("the driver `{}` cannot stop a sandbox where it is", self.kind());
+        Err(DriverError::Unavailable { reason, hint: "Set `pool.desktop` to 0.".to_owned() })
+    }
+
+    /// Lets a sandbox go on, frozen or not, and from now on with the rank of every other, whatever its
+    /// [`Priority`] was.
+    async fn thaw(&self, _id: &SandboxId) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// Ends a sandbox, a frozen one too, and removes everything that it had on this host.
     async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError>;
 
     /// The last bytes (at most `max`) of what the sandbox's first process
@@ -90,6 +104,8 @@ pub struct Capabilities {
     pub uses_image: bool,
     /// Memory, cpu, pids and disk limits hold.
     pub limits: bool,
+    /// Sandboxes can be stopped where they are ([`Driver::freeze`]).
+    pub freezes: bool,
 }
 
 /// Whether a driver can work on this host.
@@ -168,14 +184,16 @@ pub struct SandboxSpec {
     pub priority: Priority,
 }
 
-/// How the making of a sandbox ranks. Once they are made, all are alike.
+/// How the making of a sandbox ranks. Once somebody has them, all are alike.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Priority {
     /// Somebody waits for it.
     #[default]
     Normal,
-    /// Nobody waits for it: it gives way to all that runs. A driver without limits makes no difference.
+    /// Nobody waits for it: its making gives way to all that runs. A driver without limits makes no difference.
     Background,
+    /// Nobody waits for what is started in it either: that gives way too, until [`Driver::thaw`].
+    UntilThawed,
 }
 
 /// What a sandbox may use.

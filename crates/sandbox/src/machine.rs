@@ -1,18 +1,19 @@
 //! The life of a sandbox: what follows from what, and nothing that does it.
 //!
 //! ```text
-//!                 make             made              answered
-//!   requested ─────────► creating ──────► booting ──────────────► ready
-//!       │                    │               │                      │
-//!       │ stop          stop │ broke    stop │ broke       stop     │ broke
-//!       ▼                    ▼               ▼                      ▼
-//!     gone ◄──────────── stopping, and why if not by wish ◄─────────┘
+//!                 make             made              answered             sleep
+//!   requested ─────────► creating ──────► booting ──────────────► ready ────────► asleep
+//!       │                    │               │  ▲                    │              │ │
+//!       │                    │               │  └────────────────────┼─── wake ─────┘ │
+//!       │ stop          stop │ broke    stop │ broke            stop │ broke     stop │ broke
+//!       ▼                    ▼               ▼                       ▼                │
+//!     gone ◄──────────── stopping, and why if not by wish ◄──────────┴────────────────┘
 //!             destroyed      │
 //!                            ▼ destroyed, after something broke
 //!                          failed
 //! ```
 //!
-//! Asleep is to come, between ready and ready.
+//! What is asleep is asked nothing: its agent stands still with the rest of it.
 
 /// Where a sandbox stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,10 +22,12 @@ pub enum State {
     Requested,
     /// The driver makes it.
     Creating,
-    /// Its first process runs; its agent has not answered yet.
+    /// Its first process runs, or runs again; its agent has not answered yet.
     Booting,
     /// Its agent answers.
     Ready,
+    /// All of it stands still, as wished.
+    Asleep,
     /// It is being destroyed; with a fault when that was not the wish.
     Stopping(Option<Fault>),
     /// Nothing of it is left, as wished.
@@ -52,6 +55,10 @@ pub enum Event {
     Made,
     /// Its agent has answered.
     Answered,
+    /// Nobody needs it for now.
+    Sleep,
+    /// Somebody needs it again.
+    Wake,
     /// It could not be made, did not answer in time, or ended by itself.
     Broke(String),
     /// It is not wanted any more; or it still stands and ought to be gone.
@@ -67,6 +74,10 @@ pub enum Effect {
     Create,
     /// Ask its agent who it is.
     Hello,
+    /// Have the driver stop it where it is.
+    Freeze,
+    /// Have the driver let it go on, and ask its agent at once: somebody waits.
+    Wake,
     /// Keep the tail of its console, which is about to go.
     KeepConsole,
     /// Have the driver destroy it.
@@ -91,6 +102,7 @@ impl State {
             Self::Creating => "creating",
             Self::Booting => "booting",
             Self::Ready => "ready",
+            Self::Asleep => "asleep",
             Self::Stopping(_) => "stopping",
             Self::Gone => "gone",
             Self::Failed(_) => "failed",
@@ -100,7 +112,7 @@ impl State {
     /// Whether something of it may be on this host.
     pub fn stands(&self) -> bool {
         match self {
-            Self::Creating | Self::Booting | Self::Ready | Self::Stopping(_) => true,
+            Self::Creating | Self::Booting | Self::Ready | Self::Asleep | Self::Stopping(_) => true,
             Self::Requested | Self::Gone | Self::Failed(_) => false,
         }
     }
@@ -112,6 +124,8 @@ impl Event {
             Self::Make => "been asked for",
             Self::Made => "been made",
             Self::Answered => "answered",
+            Self::Sleep => "been put to sleep",
+            Self::Wake => "been woken",
             Self::Broke(_) => "broken",
             Self::Stop => "been stopped",
             Self::Destroyed => "been destroyed",
@@ -124,16 +138,21 @@ impl Event {
 /// What is so already changes nothing. While it is being destroyed, late words
 /// of its life change nothing either.
 pub fn step(state: State, event: Event) -> Result<(State, Vec<Effect>), Denied> {
-    use Effect::{Create, Destroy, Hello, KeepConsole};
+    use Effect::{Create, Destroy, Freeze, Hello, KeepConsole, Wake};
     let broke = |state: &State, reason| Some(Fault { stage: state.name(), reason });
     let next = match (state, event) {
         (State::Requested, Event::Make) => (State::Creating, vec![Create]),
         (State::Creating, Event::Made) => (State::Booting, vec![Hello]),
         (State::Booting, Event::Answered) => (State::Ready, vec![]),
+        (State::Ready, Event::Sleep) => (State::Asleep, vec![Freeze]),
+        (State::Asleep, Event::Wake) => (State::Booting, vec![Wake]),
+        (state @ State::Asleep, Event::Sleep) | (state @ State::Ready, Event::Wake) => (state, vec![]),
 
         (State::Requested, Event::Stop) => (State::Gone, vec![]),
-        (State::Creating | State::Booting | State::Ready, Event::Stop) => (State::Stopping(None), vec![Destroy]),
-        (state @ (State::Creating | State::Booting | State::Ready), Event::Broke(reason)) => {
+        (State::Creating | State::Booting | State::Ready | State::Asleep, Event::Stop) => {
+            (State::Stopping(None), vec![Destroy])
+        }
+        (state @ (State::Creating | State::Booting | State::Ready | State::Asleep), Event::Broke(reason)) => {
             (State::Stopping(broke(&state, reason)), vec![KeepConsole, Destroy])
         }
 
@@ -147,9 +166,21 @@ pub fn step(state: State, event: Event) -> Result<(State, Vec<Effect>), Denied> 
 
         (state @ State::Requested, event @ (Event::Made | Event::Answered | Event::Broke(_) | Event::Destroyed))
         | (state @ State::Creating, event @ (Event::Make | Event::Answered | Event::Destroyed))
-        | (state @ (State::Booting | State::Ready), event @ (Event::Make | Event::Made | Event::Destroyed))
-        | (state @ State::Ready, event @ Event::Answered)
+        | (
+            state @ (State::Booting | State::Ready | State::Asleep),
+            event @ (Event::Make | Event::Made | Event::Destroyed),
+        )
+        | (state @ (State::Ready | State::Asleep), event @ Event::Answered)
         | (state @ State::Stopping(_), event @ Event::Make)
+        | (
+            state @ (State::Requested
+            | State::Creating
+            | State::Booting
+            | State::Stopping(_)
+            | State::Gone
+            | State::Failed(_)),
+            event @ (Event::Sleep | Event::Wake),
+        )
         | (
             state @ (State::Gone | State::Failed(_)),
             event @ (Event::Make | Event::Made | Event::Answered | Event::Broke(_)),
@@ -168,6 +199,8 @@ mod tests {
             Just(Event::Make),
             Just(Event::Made),
             Just(Event::Answered),
+            Just(Event::Sleep),
+            Just(Event::Wake),
             "[a-z]{1,4}".prop_map(Event::Broke),
             Just(Event::Stop),
             Just(Event::Destroyed),
@@ -183,11 +216,15 @@ mod tests {
             for event in events {
                 let before = state.clone();
                 let Ok((after, effects)) = step(state.clone(), event.clone()) else { continue };
-                if let (Event::Broke(reason), State::Creating | State::Booting | State::Ready) = (&event, &before) {
+                if let (Event::Broke(reason), State::Creating | State::Booting | State::Ready | State::Asleep) =
+                    (&event, &before)
+                {
                     first_fault.get_or_insert((before.name(), reason.clone()));
                 }
                 created += effects.iter().filter(|e| **e == Effect::Create).count();
                 destroys += effects.iter().filter(|e| **e == Effect::Destroy).count();
+                // Who sleeps is asked nothing.
+                prop_assert!(before != State::Asleep || !effects.contains(&Effect::Hello));
                 // A console is kept before it goes.
                 let at = |wanted| effects.iter().position(|e| *e == wanted);
                 prop_assert!(at(Effect::KeepConsole).is_none_or(|kept| at(Effect::Destroy).is_some_and(|d| kept < d)));

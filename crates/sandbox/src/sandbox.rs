@@ -56,6 +56,9 @@ pub enum StartFault {
     /// It took too long.
     #[error("it took longer than {} s", WITHIN.as_secs())]
     Timeout,
+    /// The driver could not stop it where it is, or let it go on.
+    #[error("putting it to sleep or waking it: {0}")]
+    Sleep(DriverError),
     /// It was made earlier, and its agent no longer answers in time.
     #[error("its agent did not answer within {} s", STILL_THERE_WITHIN.as_secs())]
     Silent,
@@ -104,14 +107,12 @@ impl Sandbox {
 
     /// Whether the agent of one that was started earlier still answers. If it does not, it is destroyed.
     pub async fn still_there(&mut self) -> Result<(), StartError> {
-        let hello = tokio::time::timeout(STILL_THERE_WITHIN, self.guest.hello()).await;
-        let fault = match hello {
-            Ok(Ok(hello)) => {
+        let fault = match self.answers().await {
+            Ok(hello) => {
                 self.hello = Some(hello);
                 return Ok(());
             }
-            Ok(Err(error)) => StartFault::Hello(error),
-            Err(_elapsed) => StartFault::Silent,
+            Err(fault) => fault,
         };
         let broke = Event::Broke(fault.to_string());
         self.broke = Some(fault);
@@ -119,9 +120,30 @@ impl Sandbox {
         Err(self.start_error())
     }
 
+    /// Stops it where it is: it takes no processor time, and is asked nothing until it is woken. On an error it is
+    /// destroyed.
+    pub async fn sleep(&mut self) -> Result<(), StartError> {
+        self.happen(Event::Sleep, None).await;
+        if self.state == State::Asleep { Ok(()) } else { Err(self.start_error()) }
+    }
+
+    /// Lets it go on, and waits until its agent answers, which takes milliseconds. If it does not, it is destroyed.
+    pub async fn wake(&mut self) -> Result<(), StartError> {
+        self.happen(Event::Wake, None).await;
+        if self.state == State::Ready { Ok(()) } else { Err(self.start_error()) }
+    }
+
     /// Destroys it, wherever it stands. If that does not work, it goes on standing, and may be stopped again.
     pub async fn stop(&mut self) {
         self.happen(Event::Stop, None).await;
+    }
+
+    /// What its agent says, of which an answer is due at once.
+    async fn answers(&self) -> Result<Hello, StartFault> {
+        match tokio::time::timeout(STILL_THERE_WITHIN, self.guest.hello()).await {
+            Ok(hello) => hello.map_err(StartFault::Hello),
+            Err(_elapsed) => Err(StartFault::Silent),
+        }
     }
 
     fn start_error(&mut self) -> StartError {
@@ -177,6 +199,17 @@ impl Sandbox {
                     Event::Answered
                 })
             }
+            Effect::Freeze => match self.driver.freeze(id).await {
+                Ok(()) => return None,
+                Err(error) => Err(StartFault::Sleep(error)),
+            },
+            Effect::Wake => match self.driver.thaw(id).await {
+                Ok(()) => self.answers().await.map(|hello| {
+                    self.hello = Some(hello);
+                    Event::Answered
+                }),
+                Err(error) => Err(StartFault::Sleep(error)),
+            },
             Effect::KeepConsole => {
                 self.console = self.driver.console(id, CONSOLE_TAIL).await.unwrap_or_default();
                 return None;

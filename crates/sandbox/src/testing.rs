@@ -23,7 +23,7 @@ impl<F: Fn() -> Stream + Send + Sync> Driver for Scripted<F> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: false, uses_image: false, limits: false }
+        Capabilities { isolates: false, uses_image: false, limits: false, freezes: false }
     }
 
     async fn probe(&self) -> Probe {

@@ -5,6 +5,8 @@
     reason = "a test fails where it stands, and tells what it measured"
 )]
 
+#[path = "contract/asleep.rs"]
+mod asleep;
 mod common;
 
 use common::{USER, job, run, sh, tiny_image};
@@ -529,16 +531,6 @@ async fn half_made(host: &Host) {
     }
     driver.destroy(&a).await.unwrap();
     assert_eq!((phase(&driver, &a).await, groups(&a)), (None, vec![]));
-    // Frozen, as one is that sleeps.
-    driver.create(&a, &host.spec()).await.unwrap();
-    for group in groups(&a) {
-        for (file, frozen) in [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")] {
-            if group.join(file).exists() {
-                fs::write(group.join(file), frozen).unwrap();
-            }
-        }
-    }
-    driver.destroy(&a).await.unwrap();
     // As a crash just after the first step leaves it.
     fs::create_dir(Path::new(host.dir.path()).join("state/oci").join(a.as_str())).unwrap();
     assert_eq!(phase(&driver, &a).await, Some(Phase::Partial));
@@ -549,6 +541,7 @@ async fn half_made(host: &Host) {
 async fn sim() {
     let host = Host::sim().await;
     contract(&host).await;
+    asleep::asleep(&host).await;
     nothing_left(&host).await;
 }
 
@@ -581,6 +574,8 @@ async fn oci() {
             read_ahead(&host).await;
             nothing_left(&host).await;
             half_made(&host).await;
+            nothing_left(&host).await;
+            asleep::asleep(&host).await;
             nothing_left(&host).await;
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         }

@@ -20,6 +20,7 @@ use crate::{
     store::runs::{End, Ended},
 };
 use axum::http::{Method, StatusCode};
+use polydev_sandbox::image::Kind;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, histogram::Histogram, info::Info},
@@ -81,8 +82,20 @@ struct Failed {
     code: String,
 }
 
+/// What came of looking for a warm sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// There was one.
+    Hit,
+    /// There was none.
+    Miss,
+    /// There was one, which no longer answered.
+    Lost,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Claim {
+    kind: &'static str,
     result: &'static str,
 }
 
@@ -129,7 +142,7 @@ impl Default for Metrics {
         );
         registry.register("run_failures", "Runs that failed, by the code of their error", counted.failures.clone());
         registry.register("run_events", "Events of runs stored", counted.events.clone());
-        registry.register("pool_claims", "Runs that looked for a warm sandbox", counted.claims.clone());
+        registry.register("pool_claims", "Runs and logins that looked for a warm sandbox", counted.claims.clone());
         registry.register(
             "egress_connections",
             "Connections that sandboxes asked for, counted when their run ends",
@@ -175,9 +188,14 @@ impl Metrics {
         self.0.events.inc_by(stored as u64);
     }
 
-    /// A run looked for a warm sandbox.
-    pub fn claim(&self, found: bool) {
-        self.0.claims.get_or_create(&Claim { result: if found { "hit" } else { "miss" } }).inc();
+    /// A run, or a login, looked for a warm sandbox of this kind.
+    pub fn claim(&self, kind: Kind, result: Claimed) {
+        let result = match result {
+            Claimed::Hit => "hit",
+            Claimed::Miss => "miss",
+            Claimed::Lost => "lost",
+        };
+        self.0.claims.get_or_create(&Claim { kind: kind.as_str(), result }).inc();
     }
 
     /// A run ended.

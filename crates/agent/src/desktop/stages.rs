@@ -39,7 +39,7 @@ impl Part {
             Self::Terminal => "terminal",
             Self::Background => "background",
             Self::Panel => "panel",
-            Self::Browser => "browser",
+            Self::Browser => Stage::BROWSER,
             Self::Ready => Stage::READY,
         }
     }

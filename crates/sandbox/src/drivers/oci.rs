@@ -16,6 +16,7 @@
 
 mod ahead;
 mod cgroup;
+mod freezer;
 mod mounts;
 mod probe;
 mod runtime;
@@ -42,7 +43,7 @@ use cgroup::{BACKGROUND_SHARES, Cgroups};
 use mounts::{Images, in_a_thread};
 use runtime::Runtime;
 use std::{
-    fs,
+    fs, io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::DirBuilderExt,
@@ -81,6 +82,8 @@ const NEEDS: &[Rights] = &[
 struct Oci {
     dir: PathBuf,
     configured: Option<PathBuf>,
+    /// This host has what stops sandboxes where they are.
+    freezes: bool,
     ready: OnceCell<Ready>,
     images: Images,
     /// One sandbox at a time takes its users.
@@ -98,7 +101,8 @@ struct Ready {
 pub(super) fn make(config: &DriverConfig) -> Arc<dyn Driver> {
     let dir = state_dir(config, "oci");
     let (images, configured) = (Images::new(&dir), config.oci_runtime.clone());
-    Arc::new(Oci { dir, configured, ready: OnceCell::new(), images, taking: Mutex::default() })
+    let freezes = cgroups().is_ok_and(|cgroups| cgroups.freezes());
+    Arc::new(Oci { dir, configured, freezes, ready: OnceCell::new(), images, taking: Mutex::default() })
 }
 
 #[async_trait]
@@ -108,7 +112,7 @@ impl Driver for Oci {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: true, uses_image: true, limits: true }
+        Capabilities { isolates: true, uses_image: true, limits: true, freezes: self.freezes }
     }
 
     fn needs(&self) -> Rights {
@@ -182,6 +186,18 @@ impl Driver for Oci {
         Ok(cgroups()?.out_of_processes(id))
     }
 
+    async fn freeze(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.alone_with(id, "stopping the sandbox where it is", freezer::freeze).await
+    }
+
+    async fn thaw(&self, id: &SandboxId) -> Result<(), DriverError> {
+        self.alone_with(id, "letting the sandbox go on", |cgroups, id| {
+            cgroups.set_normal_weight(id)?;
+            freezer::thaw(cgroups, id)
+        })
+        .await
+    }
+
     async fn destroy(&self, id: &SandboxId) -> Result<(), DriverError> {
         let folder = Folder::of(&self.dir, id);
         let runtime = runtime_dir(&self.dir).join(id.as_str());
@@ -200,6 +216,21 @@ impl Driver for Oci {
 }
 
 impl Oci {
+    /// Does something with a sandbox's groups while nobody makes or removes it.
+    async fn alone_with(
+        &self,
+        id: &SandboxId,
+        what: &'static str,
+        work: impl FnOnce(&Cgroups, &SandboxId) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), DriverError> {
+        let folder = Folder::of(&self.dir, id);
+        let done = tokio::task::spawn_blocking(move || {
+            let Some(_lock) = folder.lock()? else { return Err(DriverError::Gone(folder.id().clone())) };
+            work(&cgroups()?, folder.id()).map_err(|error| step(what, error))
+        });
+        done.await.map_err(|error| step(what, error))?
+    }
+
     async fn get_ready(&self) -> Result<Ready, DriverError> {
         let runtime = Runtime::find(self.configured.as_deref())
             .await
@@ -244,7 +275,9 @@ impl Making {
         mounts::stage(&agent, "agent").map_err(|error| step("placing the agent", error))?;
         let background = match spec.priority {
             Priority::Normal => None,
-            Priority::Background => Some(cgroups.making().map_err(|error| step("giving way", error))?),
+            Priority::Background | Priority::UntilThawed => {
+                Some(cgroups.making().map_err(|error| step("giving way", error))?)
+            }
         };
         let parts = spec::Parts {
             has_ca: spec.ca_file.is_some(),

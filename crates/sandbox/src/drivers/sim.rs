@@ -36,7 +36,7 @@ impl Driver for Sim {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { isolates: false, uses_image: false, limits: false }
+        Capabilities { isolates: false, uses_image: false, limits: false, freezes: false }
     }
 
     async fn probe(&self) -> Probe {

@@ -30,7 +30,8 @@ use crate::{
 use backon::{ExponentialBuilder, Retryable};
 use futures_util::FutureExt;
 use polydev_sandbox::{
-    Guest, Sandbox, desktop,
+    Guest, Sandbox,
+    desktop::DesktopError,
     guest::GuestError,
     image::Kind,
     pace::Pace,
@@ -192,6 +193,8 @@ async fn at_desktop(
         .ok_or_else(|| Failure::new(Code::NotFound, format!("there is no provider `{}` any more", login.provider)))?;
     let (guest, hello, earlier) = match begin {
         Begin::Fresh => {
+            // Before anybody writes down whose it is: what an earlier server left, and is a login's, is awake.
+            prepare::awake(inner, &login.id, sandbox).await;
             let take = Change::Take { sandbox: sandbox.id().to_string() };
             if let Changed::Denied(_) | Changed::None = inner.change_login(&login.id, &take).await.map_err(fault)? {
                 // It has ended since it was planned, which `deadline` sees too.
@@ -223,21 +226,15 @@ async fn at_desktop(
     }
 }
 
-/// Has the agent start the desktop. One that has done so before goes on with it.
+/// Has the agent start the desktop. One that has done so before, for an earlier server or ahead, goes on with it.
 async fn start(inner: &Inner, login: &Login, guest: &Guest, hello: &Hello) -> Result<(), Failure> {
     let reach = Change::Reach { stage: StageName::Desktop, waiting_for: None, at: time::now_ms() };
     inner.change_login(&login.id, &reach).await.map_err(fault)?;
-    let ca_file = inner.config.sandbox.ca_file.as_deref();
-    let mut env = prepare::environment(ca_file.is_some(), &hello.proxy, &[]);
-    // Its terminal says what it is.
-    env.remove("TERM");
-    match desktop::start(guest, desktop::SIZE, env, ca_file).await {
+    match prepare::desktop(inner, guest, hello).await {
         Ok(()) => Ok(()),
-        Err(desktop::DesktopError::Guest(GuestError::Agent { source, .. })) if source.code == ErrorCode::Exists => {
-            Ok(())
-        }
-        Err(desktop::DesktopError::Guest(error)) => Err(gone(error)),
-        Err(error @ desktop::DesktopError::Certificates(_)) => Err(fault(error)),
+        Err(DesktopError::Guest(GuestError::Agent { source, .. })) if source.code == ErrorCode::Exists => Ok(()),
+        Err(DesktopError::Guest(error)) => Err(gone(error)),
+        Err(error @ (DesktopError::Failed(_) | DesktopError::Certificates(_))) => Err(fault(error)),
     }
 }
 
@@ -247,13 +244,20 @@ async fn follow(inner: &Inner, login: &Login, provider: &dyn Provider, guest: &G
         Ok(stages) => stages,
         Err(error) => return gone(error),
     };
-    let mut is_ready = login.status.has_desktop();
+    let (mut is_ready, mut has_browser) = (login.status.has_desktop(), false);
     let pace = Pace::new(STAGES_PER_S, STAGES_BURST);
     loop {
         let next = stages.next().await;
         pace.wait(1).await;
         let stage = match next {
             Ok(Some(stage)) if stage.name == Stage::READY => stage,
+            Ok(Some(stage)) if stage.name == Stage::BROWSER => {
+                has_browser |= stage.done;
+                if is_ready && has_browser {
+                    inner.is_up(&login.id);
+                }
+                continue;
+            }
             Ok(Some(_)) => continue,
             Ok(None) => return lost("its agent has nothing more to say"),
             Err(error) => return gone(error),
@@ -274,21 +278,24 @@ async fn follow(inner: &Inner, login: &Login, provider: &dyn Provider, guest: &G
                 return gone(error);
             }
         }
-        for change in reached(&stage) {
+        for change in reached(&stage, login.started_at) {
             if let Err(error) = inner.change_login(&login.id, &change).await {
                 return fault(error);
             }
         }
         if stage.done {
             is_ready = true;
-            inner.ready(&login.id);
+            if has_browser {
+                inner.is_up(&login.id);
+            }
         }
     }
 }
 
-/// What the last stage of a desktop says of its login.
-fn reached(stage: &Stage) -> Vec<Change> {
-    let at = stage.started_at.unwrap_or_else(time::now_ms);
+/// What the last stage of a desktop says of its login, which was asked for at `from`: one that was made ahead came as far
+/// before.
+fn reached(stage: &Stage, from: i64) -> Vec<Change> {
+    let at = stage.started_at.map_or_else(time::now_ms, |at| at.max(from));
     // Before it begins, it waits for what comes before it.
     let name = if stage.started_at.is_some() { StageName::Ready } else { StageName::Desktop };
     let mut changes = vec![Change::Reach { stage: name, waiting_for: stage.waiting_for.clone(), at }];
@@ -322,11 +329,11 @@ async fn named(inner: &Inner, sandbox: &Sandbox, failure: Failure) -> Failure {
 }
 
 impl Inner {
-    /// The desktop of a login is ready: what waited for that may take the processor now.
-    fn ready(&self, login: &str) {
-        if let Some(live) = self.desktops().get_mut(login) {
-            live.starting = false;
+    /// The desktop of a login is up, its browser too: what waited for that may take the processor now.
+    fn is_up(&self, login: &str) {
+        let started = self.desktops().get_mut(login).is_some_and(|live| std::mem::take(&mut live.starting));
+        if started {
+            self.poke.notify_one();
         }
-        self.poke.notify_one();
     }
 }

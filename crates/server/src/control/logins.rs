@@ -55,8 +55,10 @@ impl Logins {
         // Those that are being made have not taken theirs yet.
         let is_new = |login: &OpenLogin| !login.status.has_desktop();
         let under_way = inner.store.open_logins().await.map_err(fault)?.into_iter().filter(is_new).count() as u64;
+        // One that was made ahead has its own already, and is there only while there is as much again.
+        let to_make = (under_way + 1).saturating_sub(inner.warm_desktops() as u64);
         let needed = inner.config.sandbox.desktop.memory_mib;
-        if host::available_memory_mib().is_some_and(|free| free < needed.saturating_mul(under_way + 1)) {
+        if host::available_memory_mib().is_some_and(|free| free < needed.saturating_mul(to_make)) {
             let words = format!("this server has less than the {needed} MiB of memory that one more desktop may need");
             return Err(Failure::new(Code::DriverUnavailable, words)
                 .hint("Try again when others have signed in, or connect with an API key."));
@@ -172,14 +174,11 @@ impl Logins {
             return;
         }
         let (begin, sandbox) = match found {
-            None => (Begin::Fresh, inner.new_sandbox()),
+            None => (Begin::Fresh, inner.sandbox(Kind::Desktop)),
             Some(found) => (Begin::Adopted, Sandbox::found(inner.driver.clone(), found)),
         };
         let of = sandbox.id().clone();
-        live.insert(
-            id.clone(),
-            Live { sandbox: of, stop: stop.clone(), starting: true, interrupted: false, seen: None },
-        );
+        live.insert(id.clone(), Live::new(of, stop.clone(), true));
         self.0.tasks.spawn(async move {
             // However it ends, by a panic too.
             let _leave = Leave { inner: &inner, id: &id };

@@ -67,7 +67,10 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{sync::Notify, time::Duration};
+use tokio::{
+    sync::Notify,
+    time::{Duration, Instant},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why a run of an earlier server is put back.
@@ -97,7 +100,7 @@ pub struct Inner {
     /// The logins that a task works on. Locked after `live`, where both are.
     desktops: Mutex<HashMap<String, Live>>,
     /// The sandboxes that are made ahead. Locked after these, where both are.
-    pool: Mutex<pool::Pool>,
+    pools: Mutex<pool::Pools>,
     /// What was found when the server last looked after itself.
     found: selfcheck::Last,
     /// Nothing new is accepted or started.
@@ -132,12 +135,20 @@ pub struct Rules {
 struct Live {
     sandbox: SandboxId,
     stop: CancellationToken,
-    /// Its tool has not been started yet, or its desktop is not ready.
+    /// Its tool has not been started yet, or its desktop is not up with its browser.
     starting: bool,
+    /// When this server took it up.
+    since: Instant,
     /// Why it was stopped, when not by its owner.
     interrupted: bool,
     /// What its sandbox reaches, once it has a way out.
     seen: Option<network::Seen>,
+}
+
+impl Live {
+    fn new(sandbox: SandboxId, stop: CancellationToken, starting: bool) -> Self {
+        Self { sandbox, stop, starting, since: Instant::now(), interrupted: false, seen: None }
+    }
 }
 
 impl Runs {
@@ -162,7 +173,7 @@ impl Runs {
             poke: Notify::new(),
             live: Mutex::default(),
             desktops: Mutex::default(),
-            pool: Mutex::default(),
+            pools: Mutex::default(),
             found: selfcheck::Last::default(),
             draining: CancellationToken::new(),
             looked: CancellationToken::new(),

@@ -20,7 +20,7 @@ use crate::{
     },
     store::runs::OpenRun,
 };
-use polydev_sandbox::{Observed, Phase, SandboxId};
+use polydev_sandbox::{Observed, Phase, SandboxId, image::Kind};
 use std::collections::{HashMap, HashSet};
 
 /// How often a sandbox is made for a run whose server stops before its tool is started.
@@ -40,7 +40,7 @@ pub struct Seen<'a> {
     /// The server is stopping: nothing new is started.
     pub draining: bool,
     /// The sandboxes that are made ahead, as they were before the driver was asked.
-    pub warm: &'a Warm,
+    pub warm: &'a [Warm],
     /// The logins of people whose runs wait, and who uses them.
     pub logins: Logins,
     /// The desktops in which people sign in.
@@ -98,10 +98,10 @@ pub enum Action {
     EndInterrupted(String),
     /// Nobody's sandbox.
     Destroy(SandboxId),
-    /// Make a sandbox ahead.
-    Park,
-    /// Destroy this one of the pool.
-    Discard(SandboxId),
+    /// Make a sandbox of this kind ahead.
+    Park(Kind),
+    /// Destroy this one of that kind's pool.
+    Discard(Kind, SandboxId),
     /// This, with a login.
     Login(LoginAction),
 }
@@ -114,7 +114,7 @@ pub fn plan(seen: &Seen<'_>) -> Vec<Action> {
     let mut actions = Vec::new();
     // First of all: a run is over when its tool is.
     let adoptable: HashMap<&str, &SandboxId> = seen.open.iter().filter_map(|run| adoptable(run, seen)).collect();
-    let parked = seen.warm.sandboxes.iter().map(|(id, _)| id);
+    let parked = seen.warm.iter().flat_map(|pool| &pool.sandboxes).map(|(id, _)| id);
     let mut used = seen.desktops.used(seen);
     used.extend(seen.live.values().chain(adoptable.values().copied()).chain(parked));
     for sandbox in seen.observed {
@@ -224,7 +224,7 @@ mod tests {
             live: &live,
             capacity: 2,
             draining: false,
-            warm: &Warm::default(),
+            warm: &[],
             logins: Logins::default(),
             desktops: Desktops::default(),
         });
@@ -245,7 +245,7 @@ mod tests {
             live: &HashMap::new(),
             capacity: 4,
             draining: false,
-            warm: &Warm::default(),
+            warm: &[],
             logins: Logins::default(),
             desktops: Desktops::default(),
         });
@@ -287,7 +287,7 @@ mod tests {
             live: &HashMap::new(),
             capacity: 1,
             draining: false,
-            warm: &Warm::default(),
+            warm: &[],
             logins: Logins::default(),
             desktops: Desktops::default(),
         };
@@ -318,7 +318,6 @@ mod tests {
             .map(|(id, user)| run(id, user, Status::Queued, false))
             .into();
         let started = |logins: Logins| -> Vec<Action> {
-            let warm = Warm::default();
             let (live, observed) = (HashMap::new(), []);
             let (open, observed) = (&open[..], &observed[..]);
             plan(&Seen {
@@ -327,7 +326,7 @@ mod tests {
                 live: &live,
                 capacity: 9,
                 draining: false,
-                warm: &warm,
+                warm: &[],
                 logins,
                 desktops: Desktops::default(),
             })
@@ -344,28 +343,26 @@ mod tests {
         long_first[0].timeout_s = 3600;
         let mut shared = logins(61_001);
         shared.of.get_mut(&key).unwrap().0.shared = 1;
-        let warm = Warm::default();
         let seen = Seen {
             open: &long_first,
             observed: &[],
             live: &HashMap::new(),
             capacity: 9,
             draining: false,
-            warm: &warm,
+            warm: &[],
             logins: shared,
             desktops: Desktops::default(),
         };
         assert_eq!(plan(&seen), start(&["c"]));
         // One that begins counts, though its lease is not taken yet.
         let live = HashMap::from([("a".to_owned(), sandbox(0))]);
-        let warm = Warm::default();
         let seen = Seen {
             open: &open,
             observed: &[],
             live: &live,
             capacity: 9,
             draining: false,
-            warm: &warm,
+            warm: &[],
             logins: logins(61_000),
             desktops: Desktops::default(),
         };
@@ -395,7 +392,7 @@ mod tests {
                 OpenRun { sandbox_id, began: *running && *began, ..run(&id, &user.to_string(), status, *cancelled) }
             }).collect();
             let observed: Vec<Observed> = observed.into_iter().map(|n| Observed { id: sandbox(n), phase: Phase::Running }).collect();
-            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &Warm::default(), logins: Logins::default(), desktops: Desktops::default() });
+            let actions = plan(&Seen { open: &open, observed: &observed, live: &live, capacity, draining, warm: &[], logins: Logins::default(), desktops: Desktops::default() });
             let started: Vec<&String> = actions.iter().filter_map(|a| match a { Action::Start(id) => Some(id), _ => None }).collect();
             let adopted: Vec<&SandboxId> = actions.iter().filter_map(|a| match a { Action::Adopt(_, id) => Some(id), _ => None }).collect();
             prop_assert!(started.is_empty() || started.len() + live.len() + adopted.len() <= capacity);

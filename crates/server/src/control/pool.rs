@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!          Park              made             claimed
-//!   ─ wanted ─► making ─────────────► parked ─────────► a run's: one run, and never back
+//!   ─ wanted ─► making ─────────────► parked ─────────► a run's, or a login's: one, and never back
 //!                 │ did not work         │ Discard: made from what is outdated, ended, too many,
 //!                 ▼                      ▼          memory is short, the server stops
 //!               gone; later again      leaving ─► gone
@@ -11,14 +11,24 @@
 //! A parked sandbox is nobody's: no person's file is in it, and no gateway is
 //! attached to it, so it has no way out. It is made in the background, and
 //! gives way to what runs. How many there are, [`plan`](super::plan) decides.
+//!
+//! One for a run waits with its agent alone in it, which takes no processor time. One for a login has its desktop up,
+//! and sleeps: it is asked nothing until it is claimed.
+
+mod room;
 
 use super::{
     Inner, Runs, chain,
     plan::{Parked, Warm},
     prepare, run,
 };
-use crate::domain::{id, time};
-use polydev_sandbox::{Priority, Sandbox, SandboxId, SandboxSpec, host, image::Kind};
+use crate::{
+    domain::{id, time},
+    metrics::Claimed,
+    providers::PROVIDERS,
+};
+use polydev_sandbox::{Priority, Sandbox, SandboxId, SandboxSpec, desktop, host, image::Kind};
+use room::{Room, room};
 use std::{
     collections::HashMap,
     fs,
@@ -33,9 +43,35 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(300);
 
-/// The sandboxes that are made ahead.
+/// How long a desktop may take to be up and settled. On a machine that others keep busy it gets little of it.
+const UP_WITHIN: Duration = Duration::from_secs(180);
+/// For how long what starts for somebody may hold up the pool: a desktop whose browser never comes is a desktop.
+const STARTING_AT_MOST: Duration = Duration::from_secs(120);
+
+/// The sandboxes that are made ahead, of either kind.
 #[derive(Debug, Default)]
-pub(super) struct Pool {
+pub(super) struct Pools {
+    cli: Pool,
+    desktop: Pool,
+}
+
+impl Pools {
+    fn of(&mut self, kind: Kind) -> &mut Pool {
+        match kind {
+            Kind::Cli => &mut self.cli,
+            Kind::Desktop => &mut self.desktop,
+        }
+    }
+
+    /// Every sandbox that a task makes, that is parked, or that a task destroys.
+    pub(super) fn sandboxes(&self) -> impl Iterator<Item = &SandboxId> {
+        self.cli.spots.keys().chain(self.desktop.spots.keys())
+    }
+}
+
+/// The sandboxes of one kind that are made ahead.
+#[derive(Debug, Default)]
+struct Pool {
     spots: HashMap<SandboxId, Spot>,
     /// What sandboxes are made from now. None: there is no image, or no pool is wanted.
     current: Option<Origin>,
@@ -48,7 +84,7 @@ pub(super) struct Pool {
 enum Spot {
     /// A task makes it.
     Making,
-    /// It waits for a run.
+    /// It waits for a run or a login.
     Parked(Box<Sandbox>, Origin),
     /// A task destroys it.
     Leaving,
@@ -95,9 +131,9 @@ impl Pool {
         }
     }
 
-    /// Every sandbox that a task makes, that is parked, or that a task destroys.
-    pub(super) fn sandboxes(&self) -> impl Iterator<Item = &SandboxId> {
-        self.spots.keys()
+    /// How many wait.
+    fn parked(&self) -> usize {
+        self.spots.values().filter(|spot| matches!(spot, Spot::Parked(..))).count()
     }
 
     /// What the plan is made from.
@@ -131,44 +167,67 @@ impl Pool {
 }
 
 impl Runs {
-    /// How many sandboxes are parked.
-    pub fn parked(&self) -> usize {
-        self.0.pool().spots.values().filter(|spot| matches!(spot, Spot::Parked(..))).count()
+    /// How many sandboxes of each kind are parked.
+    pub fn parked(&self) -> Vec<(Kind, usize)> {
+        Kind::ALL.iter().map(|kind| (*kind, self.0.pools().of(*kind).parked())).collect()
     }
 }
 
 impl Inner {
-    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the pool, and at what it would be made from now.
-    pub(super) fn warm(&self) -> Warm {
-        let most = if self.draining.is_cancelled() { 0 } else { self.config.pool.cli as usize };
-        // Without an image there is nothing to make, and nothing to tell: runs say so.
-        let current = if most == 0 { None } else { self.origin() };
-        let full = self.config.sandbox.cli.memory_mib;
-        let room = if current.is_some() { room(host::available_memory_mib(), full) } else { Room::None };
-        let starting = self.live().values().chain(self.desktops().values()).any(|live| live.starting);
-        let mut pool = self.pool();
-        pool.current = current;
-        Warm {
-            sandboxes: pool.seen(),
-            wanted: if room == Room::None { 0 } else { most },
-            may_make: room == Room::Ample && !starting && pool.may_try(Instant::now()),
+    /// How many desktops wait for somebody who signs in.
+    pub(super) fn warm_desktops(&self) -> usize {
+        self.pools().desktop.parked()
+    }
+
+    /// Looks at the pools, and at what they would be made from now.
+    pub(super) fn warm(&self) -> Vec<Warm> {
+        let available = host::available_memory_mib();
+        let starting = self.live().values().chain(self.desktops().values()).any(|live| live.starts());
+        let look = |kind: &Kind| {
+            let most = self.wanted(*kind);
+            // Without an image there is nothing to make, and nothing to tell: runs and logins say so.
+            let current = if most == 0 { None } else { self.origin(*kind) };
+            let room = current.as_ref().map_or(Room::None, |origin| room(available, *kind, &origin.spec.limits));
+            let mut pools = self.pools();
+            let pool = pools.of(*kind);
+            pool.current = current;
+            Warm {
+                kind: *kind,
+                sandboxes: pool.seen(),
+                wanted: if room == Room::None { 0 } else { most },
+                may_make: room == Room::Ample && !starting && pool.may_try(Instant::now()),
+            }
+        };
+        Kind::ALL.iter().map(look).collect()
+    }
+
+    /// How many the operator wants, as far as they are of use.
+    fn wanted(&self, kind: Kind) -> usize {
+        let pool = &self.config.pool;
+        match kind {
+            _ if self.draining.is_cancelled() => 0,
+            Kind::Cli => pool.cli as usize,
+            // One that cannot sleep would take its share of a processor for as long as nobody comes.
+            Kind::Desktop if !self.driver.capabilities().freezes => 0,
+            Kind::Desktop if !PROVIDERS.iter().any(|provider| self.config.login_enabled(provider.about().name)) => 0,
+            Kind::Desktop => pool.desktop as usize,
         }
     }
 
-    fn origin(&self) -> Option<Origin> {
-        let spec = prepare::spec(self, Kind::Cli).ok()?;
+    fn origin(&self, kind: Kind) -> Option<Origin> {
+        let spec = prepare::spec(self, kind).ok()?;
         let ca = spec.ca_file.as_deref().and_then(FileVersion::of);
         Some(Origin { spec, ca })
     }
 
-    /// The sandbox for a run: a parked one, or one to be made.
-    pub(super) fn sandbox(&self) -> Sandbox {
-        let claimed = self.pool().claim();
-        self.metrics.claim(claimed.is_some());
+    /// The sandbox for a run or a login: a parked one, or one to be made.
+    pub(super) fn sandbox(&self, kind: Kind) -> Sandbox {
+        let claimed = self.pools().of(kind).claim();
+        self.metrics.claim(kind, if claimed.is_some() { Claimed::Hit } else { Claimed::Miss });
         claimed.unwrap_or_else(|| self.new_sandbox())
     }
 
@@ -180,8 +239,17 @@ impl Inner {
     /// Another sandbox for a run whose own is of no use.
     pub(super) fn another_sandbox(&self, run: &str) -> Sandbox {
         let mut live = self.live();
-        let sandbox = self.sandbox();
+        let sandbox = self.sandbox(Kind::Cli);
         if let Some(live) = live.get_mut(run) {
+            live.sandbox = sandbox.id().clone();
+        }
+        sandbox
+    }
+
+    /// The same for a login. It has waited once, and gets one that is made for it.
+    pub(super) fn another_desktop(&self, login: &str) -> Sandbox {
+        let sandbox = self.new_sandbox();
+        if let Some(live) = self.desktops().get_mut(login) {
             live.sandbox = sandbox.id().clone();
         }
         sandbox
@@ -196,9 +264,10 @@ impl Inner {
     }
 
     /// Starts to make a sandbox, unless one is being made or the server is stopping.
-    pub(super) fn park(self: &Arc<Self>) {
+    pub(super) fn park(self: &Arc<Self>, kind: Kind) {
         let _live = self.live();
-        let mut pool = self.pool();
+        let mut pools = self.pools();
+        let pool = pools.of(kind);
         if self.draining.is_cancelled() || pool.spots.values().any(|spot| matches!(spot, Spot::Making)) {
             return;
         }
@@ -207,55 +276,78 @@ impl Inner {
         pool.spots.insert(sandbox.id().clone(), Spot::Making);
         let inner = self.clone();
         self.tasks.spawn(async move {
-            inner.make(sandbox, origin).await;
+            inner.make(kind, sandbox, origin).await;
             inner.poke.notify_one();
         });
     }
 
-    async fn make(self: &Arc<Self>, mut sandbox: Sandbox, origin: Origin) {
+    async fn make(self: &Arc<Self>, kind: Kind, mut sandbox: Sandbox, origin: Origin) {
         let (id, asked) = (sandbox.id().clone(), Instant::now());
         let made = tokio::select! {
             biased;
             () = self.draining.cancelled() => None,
-            made = self.try_to_make(&mut sandbox, &origin) => Some(made),
+            made = self.try_to_make(kind, &mut sandbox, &origin) => Some(made),
         };
         if let Some(Ok(())) = made {
-            let mut pool = self.pool();
+            let mut pools = self.pools();
+            let pool = pools.of(kind);
             pool.trouble = None;
-            if pool.read.as_ref() != Some(&origin.spec.image_id) {
+            // What a desktop needs of its image has been read by its start.
+            if kind == Kind::Cli && pool.read.as_ref() != Some(&origin.spec.image_id) {
                 pool.read = Some(origin.spec.image_id.clone());
                 self.tasks.spawn(read_ahead(self.clone(), origin.spec.clone()));
             }
             pool.spots.insert(id.clone(), Spot::Parked(Box::new(sandbox), origin));
-            tracing::info!(sandbox = %id, took_ms = asked.elapsed().as_millis() as u64, "a warm sandbox is ready");
+            let took_ms = asked.elapsed().as_millis() as u64;
+            tracing::info!(sandbox = %id, %kind, took_ms, "a warm sandbox is ready");
             return;
         }
         run::destroy(self, &mut sandbox, None).await;
-        let mut pool = self.pool();
+        let mut pools = self.pools();
+        let pool = pools.of(kind);
         pool.spots.remove(&id);
         if let Some(Err(reason)) = made {
             // The same trouble has another id each time.
             let cause = reason.replace(id.as_str(), "sbx");
             if pool.failed(origin, cause, Instant::now()) {
-                tracing::warn!(reason, "no warm sandbox can be made; runs wait for theirs until one can");
+                tracing::warn!(reason, %kind, "no warm sandbox can be made; each is made when it is needed until one can");
             }
         }
     }
 
-    async fn try_to_make(&self, sandbox: &mut Sandbox, origin: &Origin) -> Result<(), String> {
+    async fn try_to_make(&self, kind: Kind, sandbox: &mut Sandbox, origin: &Origin) -> Result<(), String> {
         let id = sandbox.id().to_string();
-        let (kind, image_id) = (self.driver.kind(), &origin.spec.image_id);
-        let stored = self.store.insert_sandbox(&id, None, kind, image_id, time::now_ms()).await;
+        let (driver, image_id) = (self.driver.kind(), &origin.spec.image_id);
+        let stored = self.store.insert_sandbox(&id, None, driver, image_id, time::now_ms()).await;
         stored.map_err(|error| chain(&error))?;
-        let spec = SandboxSpec { priority: Priority::Background, ..origin.spec.clone() };
-        sandbox.start(&spec).await.map_err(|error| error.to_string())?;
+        let priority = match kind {
+            Kind::Cli => Priority::Background,
+            Kind::Desktop => Priority::UntilThawed,
+        };
+        let spec = SandboxSpec { priority, ..origin.spec.clone() };
+        let (guest, hello) = sandbox.start(&spec).await.map_err(|error| error.to_string())?;
         let stored = self.store.set_sandbox(&id, sandbox.state(), time::now_ms()).await;
-        stored.map_err(|error| chain(&error))
+        stored.map_err(|error| chain(&error))?;
+        match kind {
+            Kind::Cli => Ok(()),
+            Kind::Desktop => {
+                let up = async {
+                    prepare::desktop(self, &guest, &hello).await?;
+                    desktop::settled(&guest).await
+                };
+                match tokio::time::timeout(UP_WITHIN, up).await {
+                    Ok(up) => up.map_err(|error| error.to_string())?,
+                    Err(_elapsed) => return Err(format!("its desktop was not up within {} s", UP_WITHIN.as_secs())),
+                }
+                sandbox.sleep().await.map_err(|error| error.to_string())
+            }
+        }
     }
 
     /// Starts to destroy a parked sandbox. What was claimed meanwhile is left alone.
-    pub(super) fn discard(self: &Arc<Self>, id: &SandboxId) {
-        let mut pool = self.pool();
+    pub(super) fn discard(self: &Arc<Self>, kind: Kind, id: &SandboxId) {
+        let mut pools = self.pools();
+        let pool = pools.of(kind);
         let mut sandbox = match pool.spots.remove(id) {
             Some(Spot::Parked(sandbox, _)) => sandbox,
             Some(other @ (Spot::Making | Spot::Leaving)) => {
@@ -268,9 +360,16 @@ impl Inner {
         let inner = self.clone();
         self.tasks.spawn(async move {
             run::destroy(&inner, &mut sandbox, None).await;
-            inner.pool().spots.remove(sandbox.id());
+            inner.pools().of(kind).spots.remove(sandbox.id());
             inner.poke.notify_one();
         });
+    }
+}
+
+impl super::Live {
+    /// Whether somebody waits for it to start. Not for ever: it may never come to that.
+    fn starts(&self) -> bool {
+        self.starting && self.since.elapsed() < STARTING_AT_MOST
     }
 }
 
@@ -286,28 +385,6 @@ async fn read_ahead(inner: Arc<Inner>, spec: SandboxSpec) {
             tracing::info!(mib = bytes / 1024 / 1024, took_ms, "the image was read into memory");
         }
         Err(error) => tracing::warn!(image = %spec.image.display(), %error, "the image could not be read ahead"),
-    }
-}
-
-/// How much of the host's memory is free, as far as the pool is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    /// For no sandbox: none may be parked.
-    None,
-    /// What is parked may stay.
-    Tight,
-    /// For more.
-    Ample,
-}
-
-/// A parked sandbox takes a few MiB; but what is parked is there to be used, and then takes up to `full_mib`.
-/// A quarter more is asked for before one is made than for it to stay, so that none comes and goes.
-fn room(available_mib: Option<u64>, full_mib: u64) -> Room {
-    match available_mib {
-        Some(available) if available < full_mib => Room::None,
-        Some(available) if available < full_mib + full_mib / 4 => Room::Tight,
-        // A host that does not tell is taken at its operator's word.
-        Some(_) | None => Room::Ample,
     }
 }
 
@@ -363,18 +440,5 @@ mod tests {
         // With another image all is new.
         pool.current = Some(origin("cli-2", 7));
         assert!(pool.may_try(now));
-    }
-
-    #[test]
-    fn nothing_is_parked_that_could_not_grow() {
-        for (available, is) in [
-            (Some(1023), Room::None),
-            (Some(1024), Room::Tight),
-            (Some(1279), Room::Tight),
-            (Some(1280), Room::Ample),
-            (None, Room::Ample),
-        ] {
-            assert_eq!(room(available, 1024), is, "{available:?}");
-        }
     }
 }

@@ -17,12 +17,15 @@ use crate::{
         sandbox::Work,
         time,
     },
+    metrics::Claimed,
     providers::{Credential, HomeFile, Invocation, Prompt, Provider},
 };
 use polydev_sandbox::{
     DriverError, Guest, Priority, Sandbox, SandboxSpec, StartError, StartFault, Stream,
+    desktop::{self, DesktopError},
     egress::DialError,
     image::{HOME, Kind, USER, WORKSPACE},
+    machine::State,
     proto::{Exec, Hello, Overflow, Ring},
 };
 use secrecy::ExposeSecret;
@@ -55,9 +58,32 @@ pub(super) async fn still_there(inner: &Inner, run: &Run, sandbox: &mut Sandbox)
     while sandbox.guest().is_some() {
         let Err(error) = sandbox.still_there().await else { return };
         tracing::warn!(run = run.id, %error, "a warm sandbox was lost; the run gets another");
+        inner.metrics.claim(Kind::Cli, Claimed::Lost);
         destroy(inner, sandbox, None).await;
         *sandbox = inner.another_sandbox(&run.id);
     }
+}
+
+/// Wakes the desktop that was made ahead. One that does not wake is destroyed, and the login gets one that is made for
+/// it.
+pub(super) async fn awake(inner: &Inner, login: &str, sandbox: &mut Sandbox) {
+    if *sandbox.state() != State::Asleep {
+        return;
+    }
+    let Err(error) = sandbox.wake().await else { return };
+    tracing::warn!(login, %error, "a warm desktop did not wake; the login gets one that is made for it");
+    inner.metrics.claim(Kind::Desktop, Claimed::Lost);
+    destroy(inner, sandbox, None).await;
+    *sandbox = inner.another_desktop(login);
+}
+
+/// Has the agent start the desktop, in surroundings that are everybody's.
+pub(super) async fn desktop(inner: &Inner, guest: &Guest, hello: &Hello) -> Result<(), DesktopError> {
+    let ca_file = inner.config.sandbox.ca_file.as_deref();
+    let mut env = environment(ca_file.is_some(), &hello.proxy, &[]);
+    // Its terminal says what it is.
+    env.remove("TERM");
+    desktop::start(guest, desktop::SIZE, env, ca_file).await
 }
 
 /// Makes the sandbox of this kind, or takes one that was made ahead: its agent, and what that says of itself.
@@ -93,6 +119,7 @@ fn not_made(error: &StartError, kind: Kind) -> Failure {
         }
         StartFault::Create(DriverError::Exists(_) | DriverError::Gone(_) | DriverError::Step { .. })
         | StartFault::Hello(_)
+        | StartFault::Sleep(_)
         | StartFault::Timeout
         | StartFault::Silent => Failure::new(Code::Internal, "the sandbox did not start")
             .hint("The server's log has its console; `polydev doctor` tells what this host can do."),

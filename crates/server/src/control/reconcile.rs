@@ -13,7 +13,7 @@ use crate::{
     },
     store::{StoreError, runs::End},
 };
-use polydev_sandbox::{Sandbox, SandboxId, machine::State};
+use polydev_sandbox::{Sandbox, SandboxId, image::Kind, machine::State};
 use std::collections::{HashMap, HashSet};
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,7 @@ impl Runs {
             .map(|seen| seen.id.to_string())
             .chain(inner.live().values().map(|live| live.sandbox.to_string()))
             .chain(inner.desktops().values().map(|live| live.sandbox.to_string()))
-            .chain(inner.pool().sandboxes().map(ToString::to_string))
+            .chain(inner.pools().sandboxes().map(ToString::to_string))
             .collect();
         for gone in standing.iter().filter(|id| !alive.contains(*id)) {
             inner.store.set_sandbox(gone, &State::Gone, time::now_ms()).await?;
@@ -103,8 +103,8 @@ impl Runs {
                     tracing::error!(%sandbox, %error, "it could not be destroyed; the next pass tries again");
                 }
             }
-            Action::Park => inner.park(),
-            Action::Discard(sandbox) => inner.discard(&sandbox),
+            Action::Park(kind) => inner.park(kind),
+            Action::Discard(kind, sandbox) => inner.discard(kind, &sandbox),
             Action::Login(action) => self.logins().act(action).await?,
         }
         Ok(())
@@ -121,11 +121,11 @@ impl Runs {
             return;
         }
         let (begin, sandbox) = match found {
-            None => (Begin::Fresh, inner.sandbox()),
+            None => (Begin::Fresh, inner.sandbox(Kind::Cli)),
             Some(found) => (Begin::Adopted, Sandbox::found(inner.driver.clone(), found)),
         };
         let (of, starting) = (sandbox.id().clone(), begin == Begin::Fresh);
-        live.insert(id.clone(), Live { sandbox: of, stop: stop.clone(), starting, interrupted: false, seen: None });
+        live.insert(id.clone(), Live::new(of, stop.clone(), starting));
         self.0.tasks.spawn(async move {
             // However it ends, by a panic too.
             let _leave = Leave { inner: &inner, id: &id };

@@ -5,6 +5,7 @@ use crate::{
     control::selfcheck::{Looked, Severity},
     store::counts::Counts,
 };
+use polydev_sandbox::image::Kind;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -21,8 +22,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 pub struct Now {
     /// What the database says.
     pub counts: Counts,
-    /// How many warm sandboxes wait.
-    pub parked: usize,
+    /// How many warm sandboxes of each kind wait.
+    pub parked: Vec<(Kind, usize)>,
     /// How many follow runs, and how many are told what changes.
     pub streams: (usize, usize),
     /// What the server found when it last looked after itself.
@@ -45,6 +46,11 @@ struct State {
 struct Connection {
     provider: String,
     status: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Parked {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,7 +91,11 @@ impl Now {
         }
         registry.register("connections", "People's connections to providers", connections);
 
-        registry.register("pool_parked", "Warm sandboxes that wait for a run", gauge(self.parked));
+        let parked = Family::<Parked, Gauge>::default();
+        for (kind, count) in &self.parked {
+            parked.get_or_create(&Parked { kind: kind.as_str() }).set(*count as i64);
+        }
+        registry.register("pool_parked", "Warm sandboxes that wait for a run or a login", parked);
 
         let streams = Family::<Of, Gauge>::default();
         streams.get_or_create(&Of { of: "run" }).set(self.streams.0 as i64);

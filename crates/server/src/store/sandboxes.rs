@@ -128,7 +128,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes down where a sandbox stands, and why if something broke.
+    /// Writes down where a sandbox stands, and why if something broke. To whoever asks, one that sleeps is ready.
     pub async fn set_sandbox(&self, id: &str, state: &State, at: i64) -> Result<(), StoreError> {
         let error = match state {
             State::Failed(fault) | State::Stopping(Some(fault)) => Some(fault.to_string()),
@@ -136,6 +136,7 @@ impl Store {
             | State::Creating
             | State::Booting
             | State::Ready
+            | State::Asleep
             | State::Stopping(None)
             | State::Gone => None,
         };
@@ -144,7 +145,7 @@ impl Store {
         sqlx::query(
             "UPDATE sandboxes SET state = $1, error = COALESCE($2, error), ended_at = COALESCE(ended_at, $3) WHERE id = $4",
         )
-        .bind(state.name())
+        .bind(if *state == State::Asleep { State::Ready.name() } else { state.name() })
         .bind(error)
         .bind((!state.stands()).then_some(at))
         .bind(id)

@@ -198,6 +198,16 @@ impl Cgroups {
         set_weight(&mount.join(PARENT).join(id.as_str()), v1, NORMAL_SHARES, NORMAL_WEIGHT)
     }
 
+    /// Whether a sandbox can be stopped where it is.
+    pub(super) fn freezes(&self) -> bool {
+        // A group of version 2 has a freezer by itself; beside version 1 it holds no sandboxes.
+        match self.layout() {
+            Layout::V2 => true,
+            Layout::V1 | Layout::Hybrid => self.controller("freezer").is_some(),
+            Layout::None => false,
+        }
+    }
+
     /// What can be limited beside what is wanted of every host.
     pub(super) fn able(&self) -> Able {
         let swap = match self.controller("memory") {
@@ -213,7 +223,8 @@ impl Cgroups {
         format!("/{PARENT}/{id}")
     }
 
-    fn groups(&self, id: &SandboxId) -> Vec<PathBuf> {
+    /// A sandbox's groups, those that there are.
+    pub(super) fn groups(&self, id: &SandboxId) -> Vec<PathBuf> {
         let group = |h: &Hierarchy| h.mount.join(PARENT).join(id.as_str());
         self.hierarchies.iter().map(group).filter(|dir| dir.exists()).collect()
     }

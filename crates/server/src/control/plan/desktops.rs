@@ -90,7 +90,7 @@ impl Desktops {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Logins, Warm, plan},
+        super::{Logins, plan},
         *,
     };
     use polydev_sandbox::Observed;
@@ -109,7 +109,7 @@ mod tests {
             live: &live,
             capacity: 4,
             draining,
-            warm: &Warm::default(),
+            warm: &[],
             logins: Logins::default(),
             desktops,
         })

@@ -7,6 +7,7 @@ mod hands;
 mod life;
 mod reconnect;
 mod rfb;
+mod warm;
 
 use crate::support::server::{NO_POOL, Server};
 use eventsource_stream::Eventsource;

@@ -56,7 +56,8 @@ async fn what_happens_is_counted_for_whoever_administers() {
     assert!(is("polydev_run_events_total") >= (all.len() + 2) as f64);
     assert_eq!((is(r#"polydev_runs{status="queued"}"#), is(r#"polydev_runs{status="running"}"#)), (0.0, 0.0));
     // Two runs have looked for a warm sandbox, whatever they found.
-    let claims = ["hit", "miss"].map(|result| told.get(&*format!(r#"polydev_pool_claims_total{{result="{result}"}}"#)));
+    let claims = ["hit", "miss"]
+        .map(|result| told.get(&*format!(r#"polydev_pool_claims_total{{kind="cli",result="{result}"}}"#)));
     assert_eq!(claims.into_iter().flatten().sum::<f64>(), 2.0, "{text}");
     assert_eq!(is(r#"polydev_http_requests_total{method="GET",route="/api/v1/runs/{id}",status="4xx"}"#), 1.0);
     assert_eq!(is(r#"polydev_http_requests_total{method="POST",route="/api/v1/runs",status="2xx"}"#), 2.0);

@@ -32,23 +32,10 @@ use std::{
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// The lines of the server's log that say this.
-fn logged(server: &Server, message: &str) -> Vec<Value> {
-    let log = server.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == message).collect()
-}
-
-/// The warm sandboxes that the server has made so far, in their order.
-fn made(server: &Server) -> Vec<String> {
-    let lines = logged(server, "a warm sandbox is ready");
-    lines.iter().map(|line| line["sandbox"].as_str().unwrap().to_owned()).collect()
-}
-
 /// Waits for the server's `nth` warm sandbox, from 1.
 fn warm(server: &Server, nth: usize) -> String {
-    host::until(LONG, || made(server).len() >= nth);
-    made(server)[nth - 1].clone()
+    host::until(LONG, || server.made().len() >= nth);
+    server.made()[nth - 1].clone()
 }
 
 /// The sandbox that a run was given.
@@ -155,9 +142,9 @@ async fn without_an_image_nothing_is_parked_and_nothing_is_said() {
         (server, standin)
     })
     .await;
-    let before = made(&server).len();
+    let before = server.made().len();
     assert_eq!(server.sandboxes(), Vec::<String>::new());
-    assert_eq!(logged(&server, NO_WARM).len(), 0);
+    assert_eq!(server.logged(NO_WARM).len(), 0);
     // It is built, as it were.
     for entry in fs::read_dir(images()).unwrap().flatten().filter(|entry| !entry.path().is_dir()) {
         symlink(entry.path(), folder.path().join(entry.file_name())).unwrap();
@@ -168,11 +155,11 @@ async fn without_an_image_nothing_is_parked_and_nothing_is_said() {
     // It is removed: what was made from it is of no use, and its space is wanted.
     fs::remove_file(folder.path().join("cli.json")).unwrap();
     host::until(LONG, || host::leftovers(&parked).is_empty());
-    assert_eq!(made(&server).len(), before + 1);
-    assert_eq!(logged(&server, NO_WARM).len(), 0);
+    assert_eq!(server.made().len(), before + 1);
+    assert_eq!(server.logged(NO_WARM).len(), 0);
 }
 
-const NO_WARM: &str = "no warm sandbox can be made; runs wait for theirs until one can";
+const NO_WARM: &str = "no warm sandbox can be made; each is made when it is needed until one can";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_used_is_told_of_once_and_not_tried_for_ever() {
@@ -197,7 +184,7 @@ async fn an_image_that_cannot_be_used_is_told_of_once_and_not_tried_for_ever() {
         (server, standin)
     })
     .await;
-    host::until(LONG, || !logged(&server, NO_WARM).is_empty());
+    host::until(LONG, || !server.logged(NO_WARM).is_empty());
     // Each of these pokes the reconciler, several times.
     let runs = 10;
     for _ in 0..runs {
@@ -205,7 +192,7 @@ async fn an_image_that_cannot_be_used_is_told_of_once_and_not_tried_for_ever() {
         let EventBody::Failed { error } = &all[all.len() - 1].body else { panic!("{all:?}") };
         assert_eq!(error.code, Code::ImageMissing);
     }
-    assert_eq!(logged(&server, NO_WARM).len(), 1, "{}", server.log());
+    assert_eq!(server.logged(NO_WARM).len(), 1, "{}", server.log());
     let store = Store::open(&sqlite_url(&server.data_dir().join("polydev.db"))).await.unwrap();
     let tries = sqlx::query("SELECT COUNT(*) AS n FROM sandboxes WHERE run_id IS NULL AND state = 'failed'");
     let tries: i64 = tries.fetch_one(store.read()).await.unwrap().try_get("n").unwrap();
@@ -273,7 +260,7 @@ async fn a_warm_sandbox_holds_nothing_of_anybody_and_has_no_way_out() {
     // Somebody has run something before, and may run more.
     let all = events(&server, prompt("What is 2+2?")).await;
     assert_eq!(answer(&all), "4");
-    host::until(LONG, || made(&server).iter().any(|id| server.sandboxes() == [id.clone()]));
+    host::until(LONG, || server.made().iter().any(|id| server.sandboxes() == [id.clone()]));
     let id: SandboxId = server.sandboxes()[0].parse().unwrap();
     assert_ne!(id.to_string(), sandbox_of(&all));
     let asked = standin.requests().len();

@@ -31,10 +31,12 @@ pub(crate) fn images() -> PathBuf {
 }
 
 /// No warm sandboxes, for a test that looks at every sandbox there is.
-pub(crate) const NO_POOL: &str = "[pool]\ncli = 0\n";
+pub(crate) const NO_POOL: &str = "[pool]\ncli = 0\ndesktop = 0\n";
 
-/// A test asks as much as it likes, unless it looks at the limits.
-const NO_LIMITS: [(&str, &str); 8] = [
+/// A test asks as much as it likes, unless it looks at the limits; and no desktop is made ahead, unless it looks at
+/// that: each takes a processor for seconds.
+const NO_LIMITS: [(&str, &str); 9] = [
+    ("POLYDEV__POOL__DESKTOP", "0"),
     ("POLYDEV__LIMITS__KEY_PER_S", "0"),
     ("POLYDEV__LIMITS__PERSON_PER_S", "0"),
     ("POLYDEV__LIMITS__CHANGES_PER_S", "0"),
@@ -124,6 +126,19 @@ impl Server {
     /// All that it has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// The lines of its log that say this.
+    pub(crate) fn logged(&self, message: &str) -> Vec<serde_json::Value> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line["message"] == message).collect()
+    }
+
+    /// The warm sandboxes that it has made so far, in their order.
+    pub(crate) fn made(&self) -> Vec<String> {
+        let lines = self.logged("a warm sandbox is ready");
+        lines.iter().map(|line| line["sandbox"].as_str().unwrap().to_owned()).collect()
     }
 
     /// Its data directory.
