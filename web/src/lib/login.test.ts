@@ -62,7 +62,17 @@ describe("a login's events", () => {
       { seq: 1, at, type: "login.verifying" },
       { seq: 2, at, type: "login.not_proven", error },
     ]);
-    expect([refused.status, refused.notProven?.message]).toEqual(["ready", error.message]);
+    expect([refused.status, refused.notProven?.message, refused.found]).toEqual(["ready", error.message, false]);
+    const unsaid = fold(NOTHING, [
+      { seq: 1, at, type: "login.verifying" },
+      {
+        seq: 2,
+        at,
+        type: "login.not_proven",
+        error: { code: "provider_unavailable", message: "Claude does not answer" },
+      },
+    ]);
+    expect([unsaid.status, unsaid.found]).toEqual(["ready", true]);
     const again = fold(refused, [{ seq: 3, at, type: "login.verifying" }]);
     expect([again.status, again.notProven]).toEqual(["verifying", null]);
   });

@@ -16,6 +16,8 @@ export type Folded = {
   question: LoginQuestion | null;
   /** Why what was found last was no login. */
   notProven: Failure | null;
+  /** Somebody has signed in, as far as is known. */
+  found: boolean;
   connection: Connection | null;
   error: Failure | null;
 };
@@ -33,6 +35,7 @@ export const NOTHING: Folded = {
   checked: null,
   question: null,
   notProven: null,
+  found: false,
   connection: null,
   error: null,
 };
@@ -53,6 +56,9 @@ export function isOver(status: LoginStatus): boolean {
   }
 }
 
+/** Whether it is only not known whether there is a login: the provider, which is asked again, has not said. */
+export const isUnsaid = ({ code }: Failure): boolean => code === "provider_unavailable" || code === "rate_limited";
+
 /** Whether somebody may be at its desktop. */
 export const hasDesktop = (status: LoginStatus): boolean => status === "ready" || status === "verifying";
 
@@ -68,7 +74,7 @@ function apply(login: Folded, event: LoginEvent): Folded {
     case "login.stage":
       return { ...login, status: event.status, stages: staged(login.stages, event) };
     case "login.verifying":
-      return { ...login, status: "verifying", checked: null, question: null, notProven: null };
+      return { ...login, status: "verifying", checked: null, question: null, notProven: null, found: true };
     case "login.checked":
       return { ...login, checked: { command: event.command, exit_code: event.exit_code, said: event.said } };
     case "login.other_account":
@@ -76,7 +82,7 @@ function apply(login: Folded, event: LoginEvent): Folded {
     case "login.confirmed":
       return { ...login, question: null };
     case "login.not_proven":
-      return { ...login, status: "ready", question: null, notProven: event.error };
+      return { ...login, status: "ready", question: null, notProven: event.error, found: isUnsaid(event.error) };
     case "login.warning":
       return { ...login, expiresAt: event.expires_at, warned: true };
     case "login.extended":
@@ -116,6 +122,7 @@ export function shown(login: Login, told: Folded): Shown {
     checked: told.checked,
     question: row ? (login.question ?? null) : told.question,
     notProven: told.notProven,
+    found: told.found,
     connection: told.connection,
     error: login.error ?? told.error,
   };

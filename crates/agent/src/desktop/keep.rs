@@ -102,11 +102,11 @@ async fn keep_part(agent: &Agent, desk: &Desk, part: Part) -> String {
     loop {
         desk.stages.begins(part, part.sign());
         let began = Instant::now();
-        let why = once(agent, desk, part).await;
-        if began.elapsed() >= SOUND && part != Part::Screen {
+        let End { why, was_left } = once(agent, desk, part).await;
+        if (began.elapsed() >= SOUND || was_left) && part != Part::Screen {
             (pause, failures) = (PAUSE, 0);
         }
-        failures += 1;
+        failures += u32::from(!was_left);
         if part.tries() == Some(failures) {
             return why;
         }
@@ -116,20 +116,35 @@ async fn keep_part(agent: &Agent, desk: &Desk, part: Part) -> String {
     }
 }
 
-/// One life of a part's program. Returns how it ended.
-async fn once(agent: &Agent, desk: &Desk, part: Part) -> String {
+/// How a part's program came to its end.
+struct End {
+    why: String,
+    /// It was up, and had no fault: somebody left a shell, or closed a window.
+    was_left: bool,
+}
+
+impl From<String> for End {
+    fn from(why: String) -> Self {
+        Self { why, was_left: false }
+    }
+}
+
+/// One life of a part's program.
+async fn once(agent: &Agent, desk: &Desk, part: Part) -> End {
     let job = match desk.exec(agent, part.name(), argv(desk, part)) {
         Ok(job) => job,
-        Err(error) => return error.message,
+        Err(error) => return error.message.into(),
     };
+    let mut was_up = false;
     tokio::select! {
         biased;
         () = job.over() => {}
         up = timeout(UP_WITHIN, up(desk, part, &job)) => {
             if up.is_err() {
                 end(agent, part.name()).await;
-                return format!("no sign of it within {} s", UP_WITHIN.as_secs());
+                return format!("no sign of it within {} s", UP_WITHIN.as_secs()).into();
             }
+            was_up = true;
             desk.stages.done(part);
             if part == Part::Browser {
                 let mut asked = desk.page_asked.subscribe();
@@ -144,7 +159,8 @@ async fn once(agent: &Agent, desk: &Desk, part: Part) -> String {
             job.over().await;
         }
     }
-    ending(&job)
+    let is_well = matches!(job.exit.get(), Some(polydev_proto::Exit { code: Some(0), .. }));
+    End { why: ending(&job), was_left: was_up && is_well }
 }
 
 /// How a program that is over has ended, and its last words.

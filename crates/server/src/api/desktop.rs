@@ -36,7 +36,7 @@ use crate::{
         audit::{Action, Deed},
         failure::Code,
         login::{Login, Status},
-        people::{Limits, Principal, Scope},
+        people::{self, Limits, Principal, Scope},
         time,
     },
 };
@@ -122,10 +122,7 @@ async fn desktop(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     let who = match query.ticket.as_deref() {
-        Some(ticket) => app.desktops.tickets.take(ticket, &id, Instant::now()).ok_or_else(|| {
-            ApiError::new(Code::Unauthenticated, "the ticket is not valid: unknown, used, too old, or of another login")
-                .hint("`POST /api/v1/logins/{id}/tickets` makes one, good once and for 30 s.")
-        }),
+        Some(ticket) => by_ticket(&app, ticket, &id).await,
         None => auth.and_then(|auth| auth.require(Scope::Logins)),
     };
     let who = match who {
@@ -140,6 +137,19 @@ async fn desktop(
         serve(app, who, login, seat, screen, socket).await;
         drop((open, place));
     }))
+}
+
+/// Who made this ticket for this login. It is good no longer than the key or session that it was made with.
+async fn by_ticket(app: &App, ticket: &str, login: &str) -> ApiResult<Principal> {
+    if let Some(who) = app.desktops.tickets.take(ticket, login, Instant::now())
+        && people::is_still_good(&app.store, &who, time::now_ms()).await?
+    {
+        return Ok(who);
+    }
+    let words =
+        "the ticket is not valid: unknown, used, too old, of another login, or of a key or session that is over";
+    Err(ApiError::new(Code::Unauthenticated, words)
+        .hint("`POST /api/v1/logins/{id}/tickets` makes one, good once and for 30 s."))
 }
 
 /// Lets somebody look who may.
@@ -164,19 +174,20 @@ async fn admit(
             .status(StatusCode::UPGRADE_REQUIRED)
     })?;
     let open = app.streams.open(&who, address)?;
+    // First of all: who looks is not to lose the screen to somebody who does not get it.
+    let screen = match app.runs.logins().screen(&login).await {
+        Ok(screen) => screen.ok_or_else(|| over(&login))?,
+        Err(error) => {
+            tracing::warn!(login = id, error = chain(&error), "a screen cannot be looked at");
+            return Err(ApiError::new(Code::NotReady, format!("the screen of login `{id}` does not answer"))
+                .hint("Try again in a moment; if it is gone, the login says so."));
+        }
+    };
     let seat = app.desktops.viewers.take(&id, take).ok_or_else(|| {
         ApiError::new(Code::Conflict, format!("somebody looks at the desktop of login `{id}` already"))
             .hint("Take over with `?take=true`.")
     })?;
-    match app.runs.logins().screen(&login).await {
-        Ok(Some(screen)) => Ok(((id, seat, screen), upgrade, open)),
-        Ok(None) => Err(over(&login)),
-        Err(error) => {
-            tracing::warn!(login = id, error = chain(&error), "a screen cannot be looked at");
-            Err(ApiError::new(Code::NotReady, format!("the screen of login `{id}` does not answer"))
-                .hint("Try again in a moment; if it is gone, the login says so."))
-        }
-    }
+    Ok(((id, seat, screen), upgrade, open))
 }
 
 /// Writes down that somebody was refused of whom nothing is known, unless there were too many of that address.

@@ -73,6 +73,11 @@ pub(super) fn cut() -> ApiError {
 pub struct Auth(Principal);
 
 impl Auth {
+    /// The same of somebody who has shown a first scope, for what needs a second.
+    pub fn also(who: &Principal, scope: Scope) -> ApiResult<()> {
+        Self(who.clone()).require(scope).map(drop)
+    }
+
     /// The person, if their key or session has this scope.
     pub fn require(self, scope: Scope) -> ApiResult<Principal> {
         if self.0.may(scope) {

@@ -216,10 +216,10 @@ async fn list(
     let (limit, after) = (page.limit()?, page.after()?);
     let key = |login: &Login| After { created_at: login.started_at, id: login.id.clone() };
     if let Some(whose) = others::whose(&who, user_id)? {
-        let rows = app.store.logins_of(whose.user_id(), after.as_ref(), limit + 1).await?;
+        let rows = app.store.logins_seen(whose.user_id(), after.as_ref(), limit + 1).await?;
         return Ok(Json(Page::of(rows, limit, key, |login| others::login_seen(login, &app.public_url))));
     }
-    let rows = app.store.logins_of(Some(&who.user_id), after.as_ref(), limit + 1).await?;
+    let rows = app.store.logins_of(&who.user_id, after.as_ref(), limit + 1).await?;
     Ok(Json(Page::of(rows, limit, key, |login| LoginView::of(login, &app.public_url))))
 }
 
@@ -285,7 +285,7 @@ async fn events(
         (status = 401, description = "No valid key", body = ErrorBody),
         (status = 403, description = "The key lacks `logins`", body = ErrorBody),
         (status = 404, description = "No such login, or another person's", body = ErrorBody),
-        (status = 409, description = "It lasts as long as it may", body = ErrorBody),
+        (status = 409, description = "It lasts as long as it may, or its deadline is over", body = ErrorBody),
         (status = 410, description = "It is over", body = ErrorBody),
     )
 )]

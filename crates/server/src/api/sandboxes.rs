@@ -156,33 +156,39 @@ async fn show(Part(app): Part<App>, auth: Auth, Path(id): Path<String>) -> ApiRe
     responses(
         (status = 204, description = "It will be gone, or is"),
         (status = 401, description = "No valid key", body = ErrorBody),
-        (status = 403, description = "The key lacks `runs:write`", body = ErrorBody),
+        (status = 403, description = "The key lacks `runs:write`, or `logins` for a login's", body = ErrorBody),
         (status = 404, description = "No such sandbox, or another person's", body = ErrorBody),
     )
 )]
 async fn stop(Part(app): Part<App>, caller: Caller, auth: Auth, Path(id): Path<String>) -> ApiResult<StatusCode> {
     let who = auth.require(Scope::RunsWrite)?;
     let Sandbox { id, user_id, run_id, login_id, ended_at, .. } = others::sandbox(&app, &who, &id).await?;
+    if login_id.is_some() {
+        Auth::also(&who, Scope::Logins)?;
+    }
     // What is over takes no wish, and its sandbox is on its way out without one.
     if ended_at.is_some() {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let (runs, sandbox) = (app.runs.clone(), id.clone());
+    let (runs, sandbox, in_it) = (app.runs.clone(), id.clone(), login_id.clone());
     let stopped = async move {
         if let Some(run) = run_id {
             runs.cancel_in(&run, &sandbox).await?;
         }
-        if let Some(login) = login_id {
-            runs.logins().cancel(&login).await?;
+        if let Some(login) = in_it {
+            runs.logins().cancel_in(&login, &sandbox).await?;
         }
         Ok::<_, ApiError>(())
     };
-    match user_id.filter(|owner| *owner != who.user_id) {
+    let actor = caller.actor(&who);
+    let deed = match (user_id.filter(|owner| *owner != who.user_id), login_id) {
+        (Some(owner), _) => Some(Deed::new(actor, Action::SandboxDelete).to(&id).of(owner)),
+        (None, Some(login)) => Some(Deed::new(actor, Action::LoginCancel).to(login).of(who.user_id)),
+        (None, None) => None,
+    };
+    match deed {
         None => stopped.await?,
-        Some(owner) => {
-            let deed = Deed::new(caller.actor(&who), Action::SandboxDelete).to(&id).of(owner);
-            app.audit.record(deed, stopped, |()| None).await?;
-        }
+        Some(deed) => app.audit.record(deed, stopped, |()| None).await?,
     }
     Ok(StatusCode::NO_CONTENT)
 }

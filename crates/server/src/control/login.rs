@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{
         failure::{Code, Failure},
-        login::{Change, Login, StageName, Status, WARNING_MS, words},
+        login::{Change, EventBody, Login, StageName, Status, WARNING_MS, words},
         redact::Redactor,
         sandbox::Work,
         time,
@@ -113,8 +113,12 @@ pub(super) fn interrupted() -> Failure {
 
 /// The same failure, with what to do where somebody had signed in: the provider knows of that.
 pub(super) async fn left_behind(inner: &Inner, id: &str, failure: Failure) -> Failure {
-    let Ok(Some(login)) = inner.store.login(id).await else { return failure };
-    match providers::by_name(&login.provider).filter(|_| login.status == Status::Verifying) {
+    let (Ok(Some(login)), Ok(events)) = (inner.store.login(id).await, inner.store.login_events_after(id, 0).await)
+    else {
+        return failure;
+    };
+    let has_signed_in = events.iter().any(|event| matches!(event.body, EventBody::Verifying));
+    match providers::by_name(&login.provider).filter(|_| has_signed_in) {
         Some(provider) => failure.hint(format!(
             "Open another one and sign in again: nothing was kept of this one. What you had signed in with may still \
              be listed at {}, where you can end it.",

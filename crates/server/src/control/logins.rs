@@ -88,7 +88,10 @@ impl Logins {
         match self.0.change_login(id, &Change::Extend).await.map_err(fault)? {
             Changed::Done(login) => Ok(*login),
             Changed::Denied(why @ Denied::Longest) => Err(Failure::new(Code::Conflict, why.to_string()).hint(hint)),
-            Changed::Denied(why @ (Denied::State(_) | Denied::Over | Denied::NotOver | Denied::NotAsked)) => {
+            // What somebody has signed in with is looked at to its end.
+            Changed::Denied(why @ Denied::Over) => Err(Failure::new(Code::Conflict, why.to_string())
+                .hint("Whether you have signed in is being looked at; if not, the login ends.")),
+            Changed::Denied(why @ (Denied::State(_) | Denied::NotOver | Denied::NotAsked)) => {
                 Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`."))
             }
             Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
@@ -116,6 +119,13 @@ impl Logins {
         let open = self.0.store.cancel_login(id, time::now_ms()).await?;
         self.0.poke.notify_one();
         Ok(open)
+    }
+
+    /// Writes down the wish to cancel a login that is still in this sandbox.
+    pub async fn cancel_in(&self, id: &str, sandbox: &str) -> Result<(), StoreError> {
+        self.0.store.cancel_login_in(id, sandbox, time::now_ms()).await?;
+        self.0.poke.notify_one();
+        Ok(())
     }
 
     /// Opens a viewer's connection to a login's screen. `None`: it has none.

@@ -128,30 +128,15 @@ impl Store {
         row.as_ref().map(login_of).transpose()
     }
 
-    /// At most `limit` logins, newest first: of this person, or of everybody.
-    pub async fn logins_of(
-        &self,
-        user_id: Option<&str>,
-        after: Option<&After>,
-        limit: i64,
-    ) -> Result<Vec<Login>, StoreError> {
+    /// At most `limit` logins of a person, newest first.
+    pub async fn logins_of(&self, user_id: &str, after: Option<&After>, limit: i64) -> Result<Vec<Login>, StoreError> {
         let (before, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
-        let query = match user_id {
-            Some(_) => select!(
-                "WHERE user_id = $4 AND (started_at < $1 OR (started_at = $1 AND session_id < $2)) ",
-                "ORDER BY started_at DESC, session_id DESC LIMIT $3"
-            ),
-            None => select!(
-                "WHERE (started_at < $1 OR (started_at = $1 AND session_id < $2)) ",
-                "ORDER BY started_at DESC, session_id DESC LIMIT $3"
-            ),
-        };
-        let query = sqlx::query(query).bind(before).bind(id).bind(limit);
-        let query = match user_id {
-            Some(user_id) => query.bind(user_id),
-            None => query,
-        };
-        query.fetch_all(self.read()).await?.iter().map(login_of).collect()
+        let query = sqlx::query(select!(
+            "WHERE user_id = $4 AND (started_at < $1 OR (started_at = $1 AND session_id < $2)) ",
+            "ORDER BY started_at DESC, session_id DESC LIMIT $3"
+        ));
+        let rows = query.bind(before).bind(id).bind(limit).bind(user_id).fetch_all(self.read()).await?;
+        rows.iter().map(login_of).collect()
     }
 
     /// Every login that is not over, with those of somebody who is switched off as cancelled, oldest first.
@@ -186,6 +171,20 @@ impl Store {
         .execute(self.write())
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// The same for a login that is still in this sandbox.
+    pub async fn cancel_login_in(&self, id: &str, sandbox_id: &str, at: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE auth_sessions SET cancel_requested_at = COALESCE(cancel_requested_at, $1) \
+             WHERE session_id = $2 AND sandbox_id = $3 AND completed_at IS NULL",
+        )
+        .bind(at)
+        .bind(id)
+        .bind(sandbox_id)
+        .execute(self.write())
+        .await?;
+        Ok(())
     }
 
     /// Whether a login is there and not over.
@@ -276,7 +275,7 @@ async fn insert_event(
     Ok(())
 }
 
-fn login_of(row: &AnyRow) -> Result<Login, StoreError> {
+pub(super) fn login_of(row: &AnyRow) -> Result<Login, StoreError> {
     Ok(Login {
         id: row.try_get("session_id")?,
         user_id: row.try_get("user_id")?,

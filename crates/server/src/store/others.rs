@@ -1,12 +1,14 @@
-//! What admins see of other people's runs and sandboxes. What only their owners may read is not even read here.
+//! What admins see of other people's runs, logins and sandboxes. What only their owners may read is not even read here.
 
 use super::{
     Store, StoreError,
+    logins::login_of,
     pages::Filter,
     runs::{After, run_of},
     sandboxes::sandbox_of,
 };
 use crate::domain::{
+    login::Login,
     run::{Run, Status},
     sandbox::Sandbox,
 };
@@ -21,6 +23,20 @@ macro_rules! runs {
             $whose,
             "(created_at < $1 OR (created_at = $1 AND id < $2)) AND ($3 = '' OR status = $3) ",
             "AND ($4 = '' OR provider = $4) ORDER BY created_at DESC, id DESC LIMIT $5"
+        )
+    };
+}
+
+/// The metadata of logins; what is asked about has accounts in it.
+macro_rules! logins {
+    ($whose:literal) => {
+        concat!(
+            "SELECT session_id, user_id, provider, status, stages, command, error, CAST(NULL AS TEXT) AS question, ",
+            "sandbox_id, cancel_requested_at, started_at, expires_at, warned_at, completed_at, last_seq ",
+            "FROM auth_sessions WHERE ",
+            $whose,
+            "(started_at < $1 OR (started_at = $1 AND session_id < $2)) ",
+            "ORDER BY started_at DESC, session_id DESC LIMIT $3"
         )
     };
 }
@@ -56,6 +72,26 @@ impl Store {
             None => query,
         };
         query.fetch_all(self.read()).await?.iter().map(run_of).collect()
+    }
+
+    /// At most `limit` logins, newest first, without what is asked about: of this person, or of everybody.
+    pub async fn logins_seen(
+        &self,
+        user_id: Option<&str>,
+        after: Option<&After>,
+        limit: i64,
+    ) -> Result<Vec<Login>, StoreError> {
+        let (before, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
+        let query = sqlx::query(match user_id {
+            Some(_) => logins!("user_id = $4 AND "),
+            None => logins!(""),
+        });
+        let query = query.bind(before).bind(id).bind(limit);
+        let query = match user_id {
+            Some(user_id) => query.bind(user_id),
+            None => query,
+        };
+        query.fetch_all(self.read()).await?.iter().map(login_of).collect()
     }
 
     /// At most `limit` sandboxes, newest first: of this person, or all.

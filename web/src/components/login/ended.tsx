@@ -9,6 +9,7 @@ import { Button, pressed } from "../button";
 import { Connected } from "../connect/connected";
 import { FailureNote } from "../failure-note";
 import { Fold, Verbatim } from "../fold";
+import { OutLink } from "../out-link";
 import { Page } from "../page";
 import { ProblemNote } from "../problem-note";
 import { Section } from "../section";
@@ -82,29 +83,37 @@ function Outcome({ login, provider, now, own }: Props): ReactNode {
       return now.error ? <FailureNote failure={now.error} /> : <p>It failed.</p>;
     case "expired":
       return (
-        <p>
-          Nobody had signed in when its time was over
-          {login.completed_at && (
-            <>
-              , <Time at={login.completed_at} />
-            </>
-          )}
-          . Its desktop is destroyed, and nothing was kept. A desktop is open for some minutes, and can be extended to
-          an hour.
-        </p>
+        <div className="space-y-4">
+          <p>
+            {now.found
+              ? "You had signed in, but what you signed in with was not connected when its time was over"
+              : "Nobody had signed in when its time was over"}
+            {login.completed_at && (
+              <>
+                , <Time at={login.completed_at} />
+              </>
+            )}
+            . Its desktop is destroyed, and nothing was kept. A desktop is open for some minutes, and can be extended to
+            an hour.
+          </p>
+          {now.found && <LeftBehind provider={provider} />}
+        </div>
       );
     case "cancelled":
       return (
-        <p>
-          It was cancelled
-          {login.completed_at && (
-            <>
-              {" "}
-              <Time at={login.completed_at} />
-            </>
-          )}
-          . Its desktop is destroyed, and nothing was kept.
-        </p>
+        <div className="space-y-4">
+          <p>
+            It was cancelled
+            {login.completed_at && (
+              <>
+                {" "}
+                <Time at={login.completed_at} />
+              </>
+            )}
+            . Its desktop is destroyed, and nothing was kept.
+          </p>
+          {now.found && <LeftBehind provider={provider} />}
+        </div>
       );
     case "requested":
     case "preparing":
@@ -112,6 +121,16 @@ function Outcome({ login, provider, now, own }: Props): ReactNode {
     case "verifying":
       return null;
   }
+}
+
+/** What was forgotten here is not ended there. */
+function LeftBehind({ provider }: { provider: Provider }) {
+  return (
+    <p>
+      What you had signed in with may still be listed at {provider.label}, where you can end it:{" "}
+      <OutLink href={provider.revoke.login} />.
+    </p>
+  );
 }
 
 /** A new one, and the other ways. */

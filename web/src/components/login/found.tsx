@@ -2,7 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
 import { api, type Failure, type Login, type LoginQuestion, type Provider, take } from "../../api/client";
 import { queries } from "../../api/queries";
-import type { Shown } from "../../lib/login";
+import { isUnsaid, type Shown } from "../../lib/login";
 import { Button, IconButton } from "../button";
 import { Icon, type IconName } from "../icon";
 import { ProblemNote } from "../problem-note";
@@ -12,6 +12,7 @@ type Props = { login: Login; provider: Provider; now: Shown };
 
 /** What became of what somebody has signed in with, over the desktop's lower edge. */
 export function Found({ login, provider, now }: Props) {
+  const [closed, setClosed] = useState<string | null>(null);
   if (now.status === "verifying" && now.question) {
     return <OtherAccount login={login} provider={provider} question={now.question} />;
   }
@@ -27,7 +28,9 @@ export function Found({ login, provider, now }: Props) {
       </Bar>
     );
   }
-  return now.notProven && <NotProven key={now.notProven.message} failure={now.notProven} />;
+  // The same may be said every half minute: whoever has closed it has read it.
+  if (!now.notProven || now.notProven.message === closed) return null;
+  return <NotProven failure={now.notProven} onClose={() => setClosed(now.notProven?.message ?? null)} />;
 }
 
 type BarProps = { icon: IconName; colour: string; wary?: boolean; beside?: ReactNode; children: ReactNode };
@@ -71,13 +74,13 @@ function OtherAccount({
   );
 }
 
-function NotProven({ failure }: { failure: Failure }) {
-  const [seen, setSeen] = useState(false);
-  if (seen) return null;
-  const close = <IconButton name="close" label="Close" onClick={() => setSeen(true)} className="-mt-1 -mr-1" />;
+function NotProven({ failure, onClose }: { failure: Failure; onClose: () => void }) {
+  const close = <IconButton name="close" label="Close" onClick={onClose} className="-mt-1 -mr-1" />;
   return (
     <Bar icon="wary" colour="text-wary" wary beside={close}>
-      <p className="font-bold">That was no login yet</p>
+      <p className="font-bold">
+        {isUnsaid(failure) ? "You have signed in, which is not confirmed yet" : "That was no login yet"}
+      </p>
       <Said message={failure.message} hint={failure.hint} />
     </Bar>
   );

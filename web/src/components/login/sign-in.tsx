@@ -34,7 +34,7 @@ export function SignIn({ login, provider, now }: Props) {
           <h1 className="truncate text-md">{title}</h1>
         </div>
         <div className="flex shrink-0 items-center gap-2">
-          <TimeLeft login={login} until={now.expiresAt} />
+          <TimeLeft login={login} until={now.expiresAt} verifying={now.status === "verifying"} />
           <Cancel login={login} asks />
         </div>
       </header>

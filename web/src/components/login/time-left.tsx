@@ -12,7 +12,7 @@ import { Button } from "../button";
 const NEAR = 60_000;
 
 /** How long the desktop stays open, and more of it. */
-export function TimeLeft({ login, until }: { login: Login; until: string }) {
+export function TimeLeft({ login, until, verifying }: { login: Login; until: string; verifying: boolean }) {
   const queryClient = useQueryClient();
   const end = Date.parse(until);
   const left = Math.max(0, end - useNow(true));
@@ -23,10 +23,11 @@ export function TimeLeft({ login, until }: { login: Login; until: string }) {
       queryClient.setQueryData(queries.login(login.id).queryKey, extended);
       announce("Five minutes more");
     },
-    onError: (thrown) => announce(sentence(asProblem(thrown).message)),
   });
   const longest = extend.isError && asProblem(extend.error).status === 409;
   const seconds = Math.ceil(left / 1000);
+  // What somebody has signed in with is looked at to its end.
+  if (verifying && left === 0) return null;
   return (
     <div className="flex items-center gap-2">
       <span
@@ -40,11 +41,16 @@ export function TimeLeft({ login, until }: { login: Login; until: string }) {
         kind={near ? "main" : "plain"}
         busy={extend.isPending}
         disabled={longest}
-        title={extend.isError ? sentence(asProblem(extend.error).message) : "Five minutes more, an hour in all"}
+        title="Five minutes more, an hour in all"
         onClick={() => extend.mutate()}
       >
         {longest ? "No more" : "Extend"}
       </Button>
+      {extend.isError && (
+        <p role="alert" className="max-w-48 text-sm text-bad">
+          {sentence(asProblem(extend.error).message)}
+        </p>
+      )}
     </div>
   );
 }

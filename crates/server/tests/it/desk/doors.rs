@@ -3,7 +3,7 @@
 use super::{
     anonymous, ask, blocking, id, look, looking, open, ready,
     rfb::{Closed, Viewer},
-    server, to_the_end,
+    sandbox, server, to_the_end,
 };
 use crate::support::{
     db,
@@ -91,6 +91,14 @@ async fn refusals(config: &str) {
     };
     refused("its owner, too early", looking(&server, &login), (409, "not_ready")).await;
     let (used, misused) = (ticket(&server, &login).await, ticket(&server, &login).await);
+    let short = signed_in(&server, "one@example.com", &passwords[0]).await;
+    let by_session = async |method: Method, path: &str| {
+        let request = reqwest::Client::new().request(method, format!("{page}/api/v1{path}")).header("origin", page);
+        request.header("cookie", format!("polydev_session={short}")).send().await.unwrap()
+    };
+    let outlived = by_session(Method::POST, &format!("/logins/{login}/tickets")).await.json::<Value>().await.unwrap();
+    let outlived = outlived["ticket"].as_str().unwrap().to_owned();
+    assert_eq!(by_session(Method::DELETE, "/session").await.status(), 204);
     // It is used up, whether there was something to see or not.
     drop(look(at(&by_ticket(&used))).await);
     for (who, request, refusal) in [
@@ -98,6 +106,7 @@ async fn refusals(config: &str) {
         ("a ticket of another login", elsewhere(&by_ticket(&misused)), nobody),
         ("that ticket, now lost", at(&by_ticket(&misused)), nobody),
         ("a ticket that is none", at(&by_ticket("tkt_nonsense")), nobody),
+        ("a ticket of a session that is over", at(&by_ticket(&outlived)), nobody),
         ("nobody", at(""), nobody),
         ("a key that is none", by_key(at(""), "pdv_nonsense"), nobody),
         ("a session that is none", by_cookie(at(""), &"0".repeat(40), page), nobody),
@@ -135,10 +144,12 @@ async fn refusals(config: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_looks_at_a_time_and_by_what_they_may() {
     let (server, _standin) = server("").await;
-    let (server, admin, password) = blocking(move || {
-        let password = text(&server.polydev(&["user", "password", "one@example.com"]).stdout).trim().to_owned();
+    let (server, admin, narrow, password) = blocking(move || {
+        let said = |args: &[&str]| text(&server.polydev(args).stdout).trim().to_owned();
+        let password = said(&["user", "password", "one@example.com"]);
+        let narrow = said(&["key", "create", "--user", "one@example.com", "--scope", "runs:write"]);
         let admin = server.whole_key("one@example.com");
-        (server, admin, password)
+        (server, admin, narrow, password)
     })
     .await;
     let login = ready(&server, "claude").await;
@@ -174,11 +185,22 @@ async fn one_looks_at_a_time_and_by_what_they_may() {
     // A key that is revoked sees no more.
     let mut fifth = Viewer::new(look(looking(&server, &login)).await.unwrap()).await.unwrap();
     let keys: Value = ask(&server, Method::GET, "/keys").await.1;
+    // Who may end runs alone ends no login by way of its sandbox, and who may is on record.
+    let of = format!("/sandboxes/{}", sandbox(&server));
+    let refused = server.request_as(&narrow, Method::DELETE, &of).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert_eq!(ask(&server, Method::GET, &format!("/logins/{login}")).await.1["status"], "ready");
     // The oldest is the one that looks.
     let own = keys["items"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
     let revoked = server.request_as(&admin, Method::DELETE, &format!("/keys/{own}")).send().await.unwrap();
     assert_eq!(revoked.status(), 204);
     assert_eq!(fifth.closed().await, Closed(Some(1008)));
+    let ended = server.request_as(&admin, Method::DELETE, &of).send().await.unwrap();
+    assert_eq!(ended.status(), 204);
+    let recorded = server.request_as(&admin, Method::GET, "/audit").send().await.unwrap();
+    let recorded: Value = recorded.json().await.unwrap();
+    let mut recorded = recorded["items"].as_array().unwrap().iter();
+    assert!(recorded.any(|entry| entry["action"] == "login.cancel" && entry["target"] == login), "{recorded:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use super::{
     WITHIN, ask, blocking, id, is_ready, look, looking, open, ready,
     rfb::{Closed, Viewer, changed},
-    said, server, to_the_end, until,
+    said, sandbox, server, to_the_end, until,
 };
 use crate::support::{
     db, host,
@@ -14,13 +14,7 @@ use futures_util::StreamExt;
 use polydev_server::domain::login::{EventBody, StageName, StageState};
 use reqwest::Method;
 use serde_json::{Value, json};
-
-/// Its only sandbox.
-fn sandbox(server: &Server) -> String {
-    let all = server.sandboxes();
-    assert_eq!(all.len(), 1, "{all:?}");
-    all[0].clone()
-}
+use tokio::time::timeout;
 
 async fn gone(server: Server, sandbox: String) -> Server {
     blocking(move || {
@@ -56,7 +50,7 @@ async fn a_desktop_comes_up_is_looked_at_and_goes() {
     let (_, login) = ask(&server, Method::GET, &format!("/logins/{login_id}")).await;
     assert_eq!(login["status"], "ready");
     for stage in login["stages"].as_array().unwrap() {
-        assert!(stage["took_ms"].as_i64().is_some_and(|took| (0..60_000).contains(&took)), "{login}");
+        assert!(stage["took_ms"].as_i64().is_some_and(|took| took >= 0), "{login}");
     }
 
     let mut viewer = Viewer::new(look(looking(&server, &login_id)).await.unwrap()).await.unwrap();
@@ -65,7 +59,8 @@ async fn a_desktop_comes_up_is_looked_at_and_goes() {
     assert!(before.chunks(4).any(|pixel| pixel != &before[..4]), "there is something on it");
     // A key that is pressed reaches the terminal.
     viewer.types("printf 'x%.0s' $(seq 2000)\n").await;
-    while changed(&before, &viewer.pixels().await.unwrap()) < 2000 {}
+    let shown = async { while changed(&before, &viewer.pixels().await.unwrap()) < 2000 {} };
+    timeout(WITHIN, shown).await.expect("what was typed is on the screen");
     let shell = said(&server, &mut viewer, ("echo $$", "before")).await;
     // Who leaves leaves it as it is.
     assert_eq!(viewer.close().await, Closed(Some(1000)));
@@ -164,11 +159,17 @@ async fn nobody_signs_in_for_ever() {
     let (status, refused) = ask(&server, Method::POST, &format!("/logins/{login_id}/extend")).await;
     assert_eq!((status, &refused["error"]["code"]), (409, &json!("conflict")), "{refused}");
 
-    let login_id = id(&open(&server, "claude").await.1);
-    let sandboxes = server.sandboxes().len();
+    let extended = sandbox(&server);
+    let login_id = ready(&server, "claude").await;
+    let others = server.sandboxes().into_iter().filter(|one| *one != extended).collect::<Vec<_>>();
+    assert_eq!(others.len(), 1, "{others:?}");
     let events = to_the_end(&server, &login_id).await;
     assert!(matches!(events[events.len() - 1].body, EventBody::Expired), "{events:?}");
-    assert!(sandboxes >= 1);
+    let server = blocking(move || {
+        host::until(WITHIN, || !server.sandboxes().contains(&others[0]) && host::leftovers(&others[0]).is_empty());
+        server
+    })
+    .await;
     let (status, refused) = ask(&server, Method::POST, &format!("/logins/{login_id}/extend")).await;
     assert_eq!((status, &refused["error"]["code"]), (410, &json!("gone")), "{refused}");
 }

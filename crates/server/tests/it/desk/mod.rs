@@ -112,12 +112,18 @@ async fn to_the_end(server: &Server, id: &str) -> Vec<Event> {
     events
 }
 
-/// What a command that is typed at a screen says, by way of a file of this name in its sandbox.
-async fn said(server: &Server, viewer: &mut rfb::Viewer, (command, name): (&str, &str)) -> String {
+/// Its only sandbox.
+fn sandbox(server: &Server) -> String {
     let all = server.sandboxes();
     assert_eq!(all.len(), 1, "{all:?}");
+    all[0].clone()
+}
+
+/// What a command that is typed at a screen says, by way of a file of this name in its sandbox.
+async fn said(server: &Server, viewer: &mut rfb::Viewer, (command, name): (&str, &str)) -> String {
+    let sandbox = sandbox(server);
     let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };
-    let guest = Guest::new(drivers::by_name("oci", &config).unwrap(), all[0].parse().unwrap());
+    let guest = Guest::new(drivers::by_name("oci", &config).unwrap(), sandbox.parse().unwrap());
     let path = format!("/workspace/{name}");
     let rule = WatchRule { rule: name.to_owned(), path: path.clone(), require: Vec::new(), quiet_ms: 50 };
     let mut watch = guest.watch(vec![rule]).await.unwrap();

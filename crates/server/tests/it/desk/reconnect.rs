@@ -1,7 +1,7 @@
 //! Signing in again, as oneself and as another, and two people at a time.
 
 use super::{
-    ask, blocking,
+    WITHIN, ask, blocking,
     hands::{authorizes_in_firefox, signs_in, sits_down, types},
     ready, server, to_the_end, until,
 };
@@ -12,6 +12,7 @@ use polydev_standin::{Account, Provider};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use tokio::time::timeout;
 
 /// Whether an event asks about this account.
 fn asks_about(account: &Account) -> impl Fn(&Event) -> bool {
@@ -97,7 +98,8 @@ async fn another_account_is_asked_about_and_two_people_each_get_their_own() {
     let (status, refused) = post(&server, &confirm, json!({ "account": bob.email() })).await;
     assert_eq!((status, &refused["error"]["code"]), (409, &json!("conflict")), "{refused}");
     // The server that was started looks anew, and for that moment asks nothing.
-    while post(&server, &confirm, json!({ "account": eve.email() })).await.0 != 200 {}
+    let agreed = async { while post(&server, &confirm, json!({ "account": eve.email() })).await.0 != 200 {} };
+    timeout(WITHIN, agreed).await.expect("it is asked again");
     let all = to_the_end(&server, &login).await;
     assert!(matches!(all[all.len() - 1].body, EventBody::Connected { .. }), "{all:?}\n{}", server.log());
     let after = connection(&server).await;

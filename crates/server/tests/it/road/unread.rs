@@ -99,6 +99,22 @@ async fn run(server: &Server) -> Theirs {
     }
 }
 
+/// Puts the canary where a login that was interrupted in mid-question has accounts, and words of its sandbox.
+async fn asks_about(server: &Server, login: &str) {
+    let url = polydev_server::store::sqlite_url(&server.data_dir().join("polydev.db"));
+    let store = polydev_server::store::Store::open(&url).await.unwrap();
+    let question = json!({ "account_id": CANARY, "account": CANARY, "before": CANARY, "agreed": false }).to_string();
+    let error = json!({ "code": "tool_crashed", "message": CANARY, "hint": CANARY }).to_string();
+    sqlx::query("UPDATE auth_sessions SET question = $1, error = $2 WHERE session_id = $3")
+        .bind(question)
+        .bind(error)
+        .bind(login)
+        .execute(store.write())
+        .await
+        .unwrap();
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_its_owners_is_told_to_nobody_else() {
     // The first person is an admin.
@@ -118,6 +134,7 @@ async fn what_is_its_owners_is_told_to_nobody_else() {
     let feed = |key: &str| server.request_as(key, Method::GET, "/events").send();
     let feeds = [(&admin, feed(&admin).await.unwrap()), (&member, feed(&member).await.unwrap())];
     let theirs = run(&server).await;
+    asks_about(&server, &theirs.login).await;
 
     // Where its owner finds it: elsewhere it would be missed if it were not hidden.
     let own = format!("/runs/{}", theirs.run);
@@ -130,7 +147,9 @@ async fn what_is_its_owners_is_told_to_nobody_else() {
     for path in ["", "/events", "/files", &format!("/files/{CANARY}.txt"), "/network"] {
         assert!(told.contains(&format!("{own}{path}")), "{path}: {told:?}");
     }
-    assert!(told.contains(&"/runs".to_owned()), "{told:?}");
+    for path in ["/runs".to_owned(), "/logins".to_owned(), format!("/logins/{}", theirs.login)] {
+        assert!(told.contains(&path), "{path}: {told:?}");
+    }
 
     let login = format!("/logins/{}", theirs.login);
     for (reader, seen) in [(&admin, vec![own.as_str(), &login]), (&member, vec![])] {

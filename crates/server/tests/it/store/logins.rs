@@ -161,13 +161,13 @@ async fn lists_go_on_and_old_ones_are_forgotten() {
             }
         }
         let ids = |logins: Vec<Login>| logins.into_iter().map(|login| login.id).collect::<Vec<_>>();
-        let page = store.logins_of(Some("usr_1"), None, 2).await.unwrap();
+        let page = store.logins_of("usr_1", None, 2).await.unwrap();
         let after = After { created_at: page[1].started_at, id: page[1].id.clone() };
         assert_eq!(ids(page), ["lgn_4", "lgn_3"]);
-        assert_eq!(ids(store.logins_of(Some("usr_1"), Some(&after), 9).await.unwrap()), ["lgn_1", "lgn_0"]);
-        assert_eq!(store.logins_of(None, None, 9).await.unwrap().len(), 5);
+        assert_eq!(ids(store.logins_of("usr_1", Some(&after), 9).await.unwrap()), ["lgn_1", "lgn_0"]);
+        assert_eq!(store.logins_seen(None, None, 9).await.unwrap().len(), 5);
         assert_eq!(store.forget_logins(2002).await.unwrap(), 2);
-        assert_eq!(ids(store.logins_of(None, None, 9).await.unwrap()), ["lgn_4", "lgn_3", "lgn_2"]);
+        assert_eq!(ids(store.logins_seen(None, None, 9).await.unwrap()), ["lgn_4", "lgn_3", "lgn_2"]);
         let left: i64 = sqlx::query_scalar("SELECT COUNT(DISTINCT login_id) FROM login_events")
             .fetch_one(store.read())
             .await
