@@ -15,7 +15,10 @@ use polydev_standin::{Provider, Standin};
 use proptest::{prelude::RngExt, test_runner::TestRng};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 /// How long a login may take to come as far as it is to, and all of it to be gone.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -30,6 +33,8 @@ enum Stage {
     Asked,
     /// The provider has agreed: the tool has a code, and may have more.
     Granted,
+    /// What the tool has was found, and is looked at: from now on it can be lost by the end of its sandbox alone.
+    Found,
 }
 
 /// What happens to it.
@@ -37,13 +42,15 @@ enum Stage {
 enum Deed {
     Cancelled,
     SandboxKilled,
+    AgentKilled,
     ServerKilled,
     /// Its person goes away, or has done all that is to be done.
     Left,
 }
 
-const STAGES: [Stage; 5] = [Stage::Requested, Stage::Preparing, Stage::Ready, Stage::Asked, Stage::Granted];
-const DEEDS: [Deed; 4] = [Deed::Cancelled, Deed::SandboxKilled, Deed::ServerKilled, Deed::Left];
+const STAGES: [Stage; 6] =
+    [Stage::Requested, Stage::Preparing, Stage::Ready, Stage::Asked, Stage::Granted, Stage::Found];
+const DEEDS: [Deed; 5] = [Deed::Cancelled, Deed::SandboxKilled, Deed::AgentKilled, Deed::ServerKilled, Deed::Left];
 
 /// One login of one person.
 #[derive(Debug)]
@@ -56,36 +63,58 @@ struct One {
     deed: Deed,
 }
 
+impl One {
+    /// Whether it can only end as a connection.
+    fn connects(&self) -> bool {
+        match self.deed {
+            Deed::Left => self.stage >= Stage::Asked,
+            Deed::ServerKilled => self.stage >= Stage::Found,
+            Deed::Cancelled | Deed::SandboxKilled | Deed::AgentKilled => false,
+        }
+    }
+}
+
 /// A login as it is now.
 async fn look(server: &Server, login: &str) -> Value {
     ask(server, Method::GET, &format!("/logins/{login}")).await.1
 }
 
-/// Waits until a login has come as far as it is to, or is over. Whether somebody has begun to sign in.
-async fn comes_to(server: &Server, standin: &Standin, one: &One) -> bool {
+/// Waits until a login has come as far as it is to.
+async fn comes_to(server: &Server, standin: &Standin, one: &One) {
     let since = Instant::now();
-    let status = async || look(server, &one.login).await["status"].as_str().unwrap().to_owned();
-    let far = |status: &str| match status {
-        "requested" => Stage::Requested,
-        "preparing" => Stage::Preparing,
-        _ready_or_over => Stage::Ready,
-    };
-    while far(&status().await) < one.stage.min(Stage::Ready) {
-        assert!(since.elapsed() < WITHIN, "{one:?} does not come up");
-    }
-    if one.stage < Stage::Asked || status().await != "ready" {
-        return false;
-    }
-    sits_down(server, &one.login, Provider::Codex).await;
-    types(server, &one.login, &signs_in(Provider::Codex, &one.account, None)).await;
-    let account = standin.account(&one.account);
-    while one.stage == Stage::Granted && account.logins(Provider::Codex) == 0 {
-        if since.elapsed() > WITHIN {
-            panic!("{one:?} does not sign in: {}\n{}", shows(server, &one.login).await, server.log());
+    let until = async |stage: Stage, is_there: &dyn Fn(&str) -> bool| loop {
+        let login = look(server, &one.login).await;
+        if is_there(login["status"].as_str().unwrap()) {
+            return;
         }
-        tokio::task::yield_now().await;
+        if since.elapsed() > WITHIN || !login["completed_at"].is_null() {
+            let shown = if stage > Stage::Ready { shows(server, &one.login).await } else { String::new() };
+            panic!("{one:?} does not come to {stage:?}: {login} {shown}\n{}", server.log());
+        }
+    };
+    if one.stage >= Stage::Preparing {
+        until(Stage::Preparing, &|status| status != "requested").await;
     }
-    true
+    if one.stage >= Stage::Ready {
+        until(Stage::Ready, &|status| status == "ready").await;
+    }
+    if one.stage >= Stage::Asked {
+        sits_down(server, &one.login, Provider::Codex).await;
+        types(server, &one.login, &signs_in(Provider::Codex, &one.account, None)).await;
+    }
+    if one.stage >= Stage::Granted {
+        let account = standin.account(&one.account);
+        until(Stage::Granted, &|_| account.logins(Provider::Codex) > 0).await;
+    }
+    if one.stage >= Stage::Found {
+        until(Stage::Found, &|status| matches!(status, "verifying" | "connected")).await;
+    }
+}
+
+/// Every sandbox that this person ever had.
+async fn sandboxes(server: &Server) -> Vec<String> {
+    let all = ask(server, Method::GET, "/sandboxes").await.1;
+    all["items"].as_array().unwrap().iter().map(id).collect()
 }
 
 async fn does(mut server: Server, one: &One) -> Server {
@@ -94,13 +123,15 @@ async fn does(mut server: Server, one: &One) -> Server {
         Deed::Cancelled => {
             assert_eq!(ask(&server, Method::DELETE, &format!("/logins/{}", one.login)).await.0, 204);
         }
-        Deed::SandboxKilled => {
-            let sandboxes = ask(&server, Method::GET, "/sandboxes").await.1;
-            let mine = sandboxes["items"].as_array().unwrap().iter().find(|of| of["login_id"] == json!(one.login));
-            let sandbox = mine.and_then(|of| of["id"].as_str()).unwrap_or("none").to_owned();
-            for process in host::processes_of(&sandbox) {
+        Deed::SandboxKilled | Deed::AgentKilled => {
+            let name = |process: &String| fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+            let is_meant =
+                |process: &String| one.deed == Deed::SandboxKilled || name(process).starts_with("polydev-agent");
+            let processes =
+                sandboxes(&server).await.iter().flat_map(|sandbox| host::processes_of(sandbox)).collect::<Vec<_>>();
+            for process in processes.iter().filter(|process| is_meant(process)) {
                 // One may have gone with another.
-                let _ = std::process::Command::new("kill").args(["-KILL", &process]).output().unwrap();
+                let _ = std::process::Command::new("kill").args(["-KILL", process]).output().unwrap();
             }
         }
         Deed::ServerKilled => {
@@ -115,7 +146,7 @@ async fn does(mut server: Server, one: &One) -> Server {
     server
 }
 
-/// Each stage and each deed once, and one more who does all there is to do, in any order and pairing.
+/// Each deed once, at any stage, and one more who does all there is to do; in any order.
 fn wishes(chance: &mut TestRng) -> Vec<(Stage, Deed)> {
     let mut deeds = DEEDS.to_vec();
     shuffle(&mut deeds, chance);
@@ -143,7 +174,7 @@ async fn a_hundred_logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_lo
         false => (STAGES[chance.random_range(0..STAGES.len())], DEEDS[chance.random_range(0..DEEDS.len())]),
     };
     let wishes: Vec<_> = (0..100).map(|_| wish()).collect();
-    end_anyhow(&wishes, 6, 120).await;
+    end_anyhow(&wishes, 6, 180).await;
 }
 
 /// As many logins as there are wishes, some at once, each with so many seconds.
@@ -167,9 +198,9 @@ async fn end_anyhow(wishes: &[(Stage, Deed)], at_once: usize, ttl_s: u32) {
         }
         for one in &some {
             server.key = one.key.clone();
-            let signs_in = comes_to(&server, &standin, one).await;
+            comes_to(&server, &standin, one).await;
             server = does(server, one).await;
-            if signs_in && one.deed == Deed::Left {
+            if one.connects() {
                 // Before something happens to everybody: a tool whose server is killed may not get its tokens.
                 let events = to_the_end(&server, &one.login).await;
                 let last = &events[events.len() - 1].body;
@@ -179,10 +210,12 @@ async fn end_anyhow(wishes: &[(Stage, Deed)], at_once: usize, ttl_s: u32) {
         all.extend(some);
     }
 
+    let mut used = Vec::new();
     for one in &all {
         server.key = one.key.clone();
         let events = to_the_end(&server, &one.login).await;
         let connected = matches!(events[events.len() - 1].body, EventBody::Connected { .. });
+        used.extend(sandboxes(&server).await);
         let connections = ask(&server, Method::GET, "/connections").await.1;
         let connection = &connections["items"][0];
         assert_eq!(connection.is_object(), connected, "{one:?}: {events:?}");
@@ -193,10 +226,12 @@ async fn end_anyhow(wishes: &[(Stage, Deed)], at_once: usize, ttl_s: u32) {
             assert_eq!(verified["status"], "active", "{one:?}");
         }
     }
-    let sandboxes = blocking(move || {
-        host::until(WITHIN, || server.sandboxes().is_empty());
+    assert!(used.len() >= all.iter().filter(|one| one.stage >= Stage::Ready).count(), "{used:?}");
+    let left = blocking(move || {
+        let left = || used.iter().flat_map(|sandbox| host::leftovers(sandbox)).collect::<Vec<_>>();
+        host::until(WITHIN, || server.sandboxes().is_empty() && left().is_empty());
         server.stop_and_left()
     })
     .await;
-    assert_eq!(sandboxes, (Some(0), vec![]));
+    assert_eq!(left, (Some(0), vec![]));
 }
