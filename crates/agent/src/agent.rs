@@ -107,6 +107,6 @@ pub(crate) fn now() -> i64 {
 }
 
 /// A line for the console. Nobody may be listening, and that is no reason to end.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _: io::Result<()> = writeln!(io::stdout(), "polydev-agent: {line}");
 }

@@ -93,11 +93,15 @@ impl Job {
 
     /// The last line that it wrote to its standard error, at most so many bytes of it.
     pub(crate) fn last_words(&self, max: usize) -> String {
+        self.last_lines(max).lines().last().unwrap_or_default().to_owned()
+    }
+
+    /// The end of its standard error, at most so many bytes of it.
+    pub(crate) fn last_lines(&self, max: usize) -> String {
         let mut bytes = Vec::new();
         let ring = self.stderr.ring.borrow();
         ring.copy(ring.written().saturating_sub(max as u64), max, &mut bytes);
-        let text = String::from_utf8_lossy(&bytes);
-        text.trim().lines().last().unwrap_or_default().to_owned()
+        String::from_utf8_lossy(&bytes).trim().to_owned()
     }
 
     /// Called by a pump that has nothing more to read.

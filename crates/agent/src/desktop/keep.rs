@@ -1,7 +1,11 @@
 //! Bringing the parts up in their order, and up again.
 
 use super::{BUS, DOOR, Desk, SCREEN, job_name, screen::Screen, stages::Part};
-use crate::{agent::Agent, job::Job, tree};
+use crate::{
+    agent::{Agent, say},
+    job::Job,
+    tree,
+};
 use polydev_proto::Signal;
 use std::{rc::Rc, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -22,8 +26,9 @@ const TRIES: u32 = 6;
 /// For how long after it has appeared the browser may want the keys for itself.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// How much of a program's last words is told, in bytes.
+/// How much of a program's last words is told, and how much of its last lines is printed, in bytes.
 const WORDS: usize = 200;
+const LINES: usize = 2048;
 
 const SIGKILL: i32 = 9;
 
@@ -142,7 +147,9 @@ async fn once(agent: &Agent, desk: &Desk, part: Part) -> End {
         up = timeout(UP_WITHIN, up(desk, part, &job)) => {
             if up.is_err() {
                 end(agent, part.name()).await;
-                return format!("no sign of it within {} s", UP_WITHIN.as_secs()).into();
+                let why = format!("no sign of it within {} s", UP_WITHIN.as_secs());
+                say(&format!("{}: {why}: {}", part.words(), job.last_lines(LINES)));
+                return why.into();
             }
             was_up = true;
             desk.stages.done(part);
@@ -159,21 +166,24 @@ async fn once(agent: &Agent, desk: &Desk, part: Part) -> End {
             job.over().await;
         }
     }
+    // Nobody reads what these programs say, until somebody asks why.
+    say(&format!("{}: {}", part.words(), ending_with(&job, &job.last_lines(LINES))));
     let is_well = matches!(job.exit.get(), Some(polydev_proto::Exit { code: Some(0), .. }));
     End { why: ending(&job), was_left: was_up && is_well }
 }
 
 /// How a program that is over has ended, and its last words.
 pub(super) fn ending(job: &Job) -> String {
+    ending_with(job, &job.last_words(WORDS))
+}
+
+fn ending_with(job: &Job, words: &str) -> String {
     let how = match job.exit.get() {
         Some(polydev_proto::Exit { code: Some(code), .. }) => format!("it ended with status {code}"),
         Some(polydev_proto::Exit { signal: Some(signal), .. }) => format!("it was ended by signal {signal}"),
         Some(_) | None => "it ended".to_owned(),
     };
-    match job.last_words(WORDS) {
-        words if words.is_empty() => how,
-        words => format!("{how}: {words}"),
-    }
+    if words.is_empty() { how } else { format!("{how}: {words}") }
 }
 
 fn argv(desk: &Desk, part: Part) -> Vec<String> {

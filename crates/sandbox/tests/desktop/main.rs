@@ -177,6 +177,8 @@ async fn without_its_screen_it_has_failed_and_that_is_told() -> Result<()> {
     }
     ensure!(desk.stage("screen").failed.unwrap().starts_with("it was ended by signal 9"), "{:?}", desk.stage("screen"));
     ensure!(desk.stage("ready").failed.unwrap().contains("the screen has failed"), "{:?}", desk.stage("ready"));
+    let console = desk.console().await?;
+    ensure!(console.contains("the screen: it was ended by signal 9"), "{console}");
     let refused = desk.guest.vnc().await.map(drop).unwrap_err();
     ensure!(matches!(&refused, GuestError::Agent { source, .. } if source.code == ErrorCode::NotFound), "{refused}");
     desk.end().await

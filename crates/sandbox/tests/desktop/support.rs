@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use polydev_sandbox::{
-    Driver, Guest, Priority, SandboxId, SandboxSpec, desktop,
+    CONSOLE_TAIL, Driver, Guest, Priority, SandboxId, SandboxSpec, desktop,
     driver::{Cpus, Limits},
     drivers::{self, DriverConfig},
     image::{HOME, ImageStore, Kind},
@@ -66,6 +66,11 @@ impl Default for Wanted<'_> {
 }
 
 impl Desk {
+    /// What the sandbox has printed.
+    pub(crate) async fn console(&self) -> Result<String> {
+        Ok(String::from_utf8(self.driver.console(self.guest.id(), CONSOLE_TAIL).await?)?)
+    }
+
     /// Makes a sandbox and starts its desktop. `None`, and why, where no sandboxes can be made.
     pub(crate) async fn start(wanted: Wanted<'_>) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
