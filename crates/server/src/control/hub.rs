@@ -1,7 +1,7 @@
-//! Wakes those who follow a run when it has new events, and tells people what of theirs has changed.
+//! Wakes those who follow a run or a login when it has new events, and tells people what of theirs has changed.
 //!
 //! ```text
-//!   events are stored ─► notify ──► the followers of that run, who read them from the database
+//!   events are stored ─► notify ──► the followers of that one, who read them from the database
 //!   a row has changed ─► changed ─► the feeds of its owner: which one it was, and no more
 //!   the server stops ──► close ───► everybody, who may come back to the next one
 //! ```
@@ -20,25 +20,26 @@ use tokio_util::sync::CancellationToken;
 /// How many changes wait for a reader. One that is further behind is told to look for itself.
 const FEED_MAX: usize = 128;
 
-type Runs = HashMap<String, watch::Sender<i64>>;
+type Followed = HashMap<String, watch::Sender<i64>>;
 type People = HashMap<String, broadcast::Sender<Change>>;
 
-/// A wake-up call for each run that somebody follows, and for each person who listens. Cheap to clone.
+/// A wake-up call for each run and login that somebody follows, and for each person who listens. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Hub(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    runs: Mutex<Runs>,
+    /// By the id of a run or a login.
+    followed: Mutex<Followed>,
     people: Mutex<People>,
     closed: CancellationToken,
 }
 
-/// Somebody who follows a run, until dropped.
+/// Somebody who follows a run or a login, until dropped.
 #[derive(Debug)]
 pub struct Follower {
     hub: Hub,
-    run: String,
+    id: String,
     woken: watch::Receiver<i64>,
 }
 
@@ -51,15 +52,15 @@ pub struct Feed {
 }
 
 impl Hub {
-    /// Follows a run: whatever is told from now on wakes the follower.
-    pub fn subscribe(&self, run: &str) -> Follower {
-        let woken = self.runs().entry(run.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe();
-        Follower { hub: self.clone(), run: run.to_owned(), woken }
+    /// Follows a run or a login: whatever is told from now on wakes the follower.
+    pub fn subscribe(&self, id: &str) -> Follower {
+        let woken = self.followed().entry(id.to_owned()).or_insert_with(|| watch::channel(0).0).subscribe();
+        Follower { hub: self.clone(), id: id.to_owned(), woken }
     }
 
-    /// Tells that events of the run up to number `seq` are stored.
-    pub fn notify(&self, run: &str, seq: i64) {
-        if let Some(sender) = self.runs().get(run) {
+    /// Tells that events of a run or a login up to number `seq` are stored.
+    pub fn notify(&self, id: &str, seq: i64) {
+        if let Some(sender) = self.followed().get(id) {
             sender.send_replace(seq);
         }
     }
@@ -84,9 +85,9 @@ impl Hub {
         !self.people().is_empty()
     }
 
-    /// How many follow runs, and how many are told what changes of theirs.
+    /// How many follow runs and logins, and how many are told what changes of theirs.
     pub fn readers(&self) -> (usize, usize) {
-        let following = self.runs().values().map(watch::Sender::receiver_count).sum();
+        let following = self.followed().values().map(watch::Sender::receiver_count).sum();
         let listening = self.people().values().map(broadcast::Sender::receiver_count).sum();
         (following, listening)
     }
@@ -96,8 +97,8 @@ impl Hub {
         self.0.closed.cancel();
     }
 
-    fn runs(&self) -> MutexGuard<'_, Runs> {
-        self.0.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.0.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn people(&self) -> MutexGuard<'_, People> {
@@ -141,11 +142,11 @@ impl Feed {
 }
 
 impl Drop for Follower {
-    /// The last one to leave takes the run's entry along: runs that are over are told of no more.
+    /// The last one to leave takes the entry along: what is over is told of no more.
     fn drop(&mut self) {
-        let mut runs = self.hub.runs();
-        if runs.get(&self.run).is_some_and(|sender| sender.receiver_count() <= 1) {
-            runs.remove(&self.run);
+        let mut followed = self.hub.followed();
+        if followed.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
+            followed.remove(&self.id);
         }
     }
 }
@@ -180,7 +181,7 @@ mod tests {
         hub.close();
         assert!(!two.woken().await, "the server stops");
         drop(two);
-        assert!(hub.runs().is_empty());
+        assert!(hub.followed().is_empty());
     }
 
     #[tokio::test]
