@@ -9,13 +9,12 @@
 //! Who does not take what is sent is not sent more, and the screen waits; the same the other way round. So a
 //! connection holds a piece of either way, whoever stands still.
 
-use super::sse::PING;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
-use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::{
-    FutureExt, SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
+use super::{
+    socket::{Close, CloseCode, Message, Socket, WebSocketConfig},
+    sse::PING,
 };
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
 use polydev_sandbox::Stream;
 use std::{
     sync::{Mutex, PoisonError},
@@ -23,11 +22,16 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf},
+    sync::Semaphore,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
-/// How many bytes of the screen are sent at a time: what a byte costs falls with it, and what stands still takes it.
-const PIECE: usize = 48 * 1024;
+/// How many bytes of the screen are sent at a time: what stands still takes it, of each connection.
+const PIECE: usize = 32 * 1024;
+/// The same where the browser keeps up: what a byte costs falls with it, most of it being to wake who reads it.
+const LARGE_PIECE: usize = 128 * 1024;
+/// How many of these there are at a time, of all connections: 1 MiB.
+pub(super) static LARGE_PIECES: Semaphore = Semaphore::const_new(8);
 /// The room that waits for more of the screen: most of what it says is short.
 const LITTLE: usize = 4 * 1024;
 /// The most bytes of a message from a browser: noVNC sends 10 KiB at a time, of a clipboard.
@@ -52,14 +56,11 @@ impl Default for Patience {
     }
 }
 
-/// Why a socket is closed, and in which words.
-pub(super) type Close = (u16, &'static str);
-
-/// Has a socket hold no more than a piece of either way.
-pub(super) fn small(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .max_message_size(HEARD_MAX)
-        .max_frame_size(HEARD_MAX)
+/// A socket that holds no more than a piece of either way.
+pub(super) fn small() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(HEARD_MAX))
+        .max_frame_size(Some(HEARD_MAX))
         .read_buffer_size(READ)
         // What is sent leaves at once, and is not gathered.
         .write_buffer_size(0)
@@ -67,81 +68,81 @@ pub(super) fn small(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 }
 
 /// Carries bytes both ways until either side has ended. `None`: the browser is gone.
+///
+/// A piece is large while there is one in `large`, and the browser keeps up.
 pub(super) async fn carry(
-    sink: &mut SplitSink<WebSocket, Message>,
-    heard: &mut SplitStream<WebSocket>,
+    socket: &Socket,
     screen: &mut Stream,
+    large: &Semaphore,
     patience: Patience,
 ) -> Option<Close> {
     let (mut from_screen, mut to_screen) = tokio::io::split(screen);
     let last = Mutex::new(Instant::now());
     tokio::select! {
-        close = show(sink, &mut from_screen, &last, patience) => close,
-        close = hear(heard, &mut to_screen, &last) => close,
+        close = show(socket, &mut from_screen, large, &last, patience) => close,
+        close = hear(socket, &mut to_screen, &last) => close,
     }
 }
 
 /// Sends the screen, a piece at a time. `None`: nobody takes it.
 async fn show(
-    sink: &mut SplitSink<WebSocket, Message>,
+    socket: &Socket,
     screen: &mut ReadHalf<&mut Stream>,
+    large: &Semaphore,
     last: &Mutex<Instant>,
     patience: Patience,
 ) -> Option<Close> {
     let mut pings = interval(patience.ping);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut keeps_up = true;
     loop {
         let mut room = BytesMut::with_capacity(LITTLE);
-        let message = tokio::select! {
-            read = screen.read_buf(&mut room) => match read {
-                Ok(0) | Err(_) => return Some((close_code::ERROR, "the sandbox is gone")),
-                Ok(_) => {
-                    fill(&mut room, screen);
-                    Message::Binary(room.freeze())
+        tokio::select! {
+            read = screen.read_buf(&mut room) => {
+                if !matches!(read, Ok(1..)) {
+                    return Some((CloseCode::Error, "the sandbox is gone"));
                 }
-            },
+                let large = if keeps_up && room.len() >= LITTLE { large.try_acquire().ok() } else { None };
+                fill(&mut room, screen, if large.is_some() { LARGE_PIECE } else { PIECE });
+                keeps_up = timeout(patience.piece, socket.show(room.freeze())).await.ok()?.ok()?;
+            }
             _ = pings.tick() => {
                 if last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > patience.silence {
                     return None;
                 }
-                Message::Ping(Bytes::new())
+                timeout(patience.piece, socket.say(Message::Ping(Bytes::new()))).await.ok()?.ok()?;
             }
-        };
-        timeout(patience.piece, sink.send(message)).await.ok()?.ok()?;
+        }
     }
 }
 
-/// Takes what else is there already, up to a piece. An end, or an error, is met at the next reading.
-fn fill(room: &mut BytesMut, screen: &mut ReadHalf<&mut Stream>) {
+/// Takes what else is there already, up to so many bytes in all. An end, or an error, is met at the next reading.
+fn fill(room: &mut BytesMut, screen: &mut ReadHalf<&mut Stream>, most: usize) {
     let mut is_full = room.len() >= LITTLE;
-    while is_full && room.len() < PIECE {
-        room.reserve(PIECE - room.len());
+    while is_full && room.len() < most {
+        room.reserve(most - room.len());
         let before = room.len();
-        let mut rest = (&mut *room).limit(PIECE - before);
+        let mut rest = (&mut *room).limit(most - before);
         is_full = matches!(screen.read_buf(&mut rest).now_or_never(), Some(Ok(1..)));
     }
 }
 
 /// Gives the screen what the browser sends, as fast as it takes it. `None`: it has left.
-async fn hear(
-    heard: &mut SplitStream<WebSocket>,
-    screen: &mut WriteHalf<&mut Stream>,
-    last: &Mutex<Instant>,
-) -> Option<Close> {
+async fn hear(socket: &Socket, screen: &mut WriteHalf<&mut Stream>, last: &Mutex<Instant>) -> Option<Close> {
     loop {
-        let message = heard.next().await;
+        let message = socket.hear().await;
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         match message {
             None => return None,
             // The answer to a close is sent by the library, while what follows is read.
-            Some(Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             Some(Ok(Message::Binary(bytes))) => {
                 if screen.write_all(&bytes).await.is_err() {
-                    return Some((close_code::ERROR, "the sandbox is gone"));
+                    return Some((CloseCode::Error, "the sandbox is gone"));
                 }
             }
-            Some(Ok(Message::Text(_))) => return Some((close_code::UNSUPPORTED, "only bytes are understood here")),
-            Some(Err(_)) => return Some((close_code::SIZE, "a message is at most 65536 bytes")),
+            Some(Ok(Message::Text(_))) => return Some((CloseCode::Unsupported, "only bytes are understood here")),
+            Some(Err(_)) => return Some((CloseCode::Size, "a message is at most 65536 bytes")),
         }
     }
 }
@@ -149,7 +150,9 @@ async fn hear(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::socket::Handshake;
     use axum::{Router, routing::get};
+    use futures_util::{SinkExt, StreamExt};
     use std::{
         net::SocketAddr,
         sync::{
@@ -175,14 +178,21 @@ mod tests {
 
     impl Place {
         async fn new(patience: Patience) -> Self {
+            Self::with(1, patience).await
+        }
+
+        /// With so many large pieces.
+        async fn with(large: usize, patience: Patience) -> Self {
+            let large = Arc::new(Semaphore::new(large));
             let (tell, screens) = mpsc::unbounded_channel();
-            let look = async move |upgrade: WebSocketUpgrade| {
-                small(upgrade).on_upgrade(async move |socket| {
-                    let (screen, other) = tokio::io::duplex(PIECE);
+            let look = async move |handshake: Handshake| {
+                handshake.open(small(), async move |socket| {
+                    let (screen, other) = tokio::io::duplex(LARGE_PIECE);
                     let mut screen: Stream = Box::new(screen);
                     tell.send(other).unwrap();
-                    let (mut sink, mut heard) = socket.split();
-                    carry(&mut sink, &mut heard, &mut screen, patience).await;
+                    if let Some(close) = carry(&socket, &mut screen, &large, patience).await {
+                        socket.close(close).await;
+                    }
                 })
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -270,6 +280,68 @@ mod tests {
         // For as long again.
         assert!(timeout(silence, other.read(&mut [0])).await.is_err(), "the other's is not");
         assert!(!lives.is_finished());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_said_waits_for_the_end_of_a_frame_that_has_begun() {
+        let mut place = Place::new(Patience::default()).await;
+        let (mut browser, mut screen) = place.look().await;
+        let pushed = Arc::new(AtomicUsize::new(0));
+        let count = pushed.clone();
+        tokio::spawn(async move {
+            while screen.write_all(&[7; PIECE]).await.is_ok() {
+                count.fetch_add(PIECE, Ordering::Relaxed);
+            }
+        });
+        until_it_halts(&mut place, &pushed).await;
+        browser.send(tungstenite::Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
+        browser.send(tungstenite::Message::text("words")).await.unwrap();
+        let mut pong = None;
+        loop {
+            match browser.next().await.unwrap().unwrap() {
+                tungstenite::Message::Binary(bytes) => assert!(bytes.iter().all(|byte| *byte == 7)),
+                tungstenite::Message::Pong(said) => pong = Some(said),
+                tungstenite::Message::Ping(_) => {}
+                tungstenite::Message::Close(close) => {
+                    assert_eq!(close.unwrap().code, CloseCode::Unsupported);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(pong.unwrap(), &b"there?"[..]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_piece_is_large_for_who_keeps_up_while_there_are_such() {
+        let mut place = Place::with(1, Patience::default()).await;
+        let (mut browser, mut screen) = place.look().await;
+        let mut longest = async || {
+            screen.write_all(&[7; LARGE_PIECE]).await.unwrap();
+            let (mut read, mut longest) = (0, 0);
+            while read < LARGE_PIECE {
+                let message = browser.next().await.unwrap().unwrap();
+                if message.is_binary() {
+                    (read, longest) = (read + message.len(), longest.max(message.len()));
+                }
+            }
+            longest
+        };
+        assert_eq!(longest().await, LARGE_PIECE);
+        // Who takes nothing has the only one.
+        let (deaf, mut other) = place.look().await;
+        let pushed = Arc::new(AtomicUsize::new(0));
+        let count = pushed.clone();
+        let pushes = tokio::spawn(async move {
+            while other.write_all(&[7; PIECE]).await.is_ok() {
+                count.fetch_add(PIECE, Ordering::Relaxed);
+            }
+        });
+        until_it_halts(&mut place, &pushed).await;
+        assert_eq!(longest().await, PIECE);
+        drop(deaf);
+        pushes.await.unwrap();
+        while longest().await == PIECE {}
     }
 
     #[tokio::test(flavor = "multi_thread")]

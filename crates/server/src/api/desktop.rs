@@ -20,13 +20,14 @@
 
 use super::{
     App,
-    bridge::{self, Close, Patience, carry},
+    bridge::{self, LARGE_PIECES, Patience, carry},
     caller::Caller,
     error::{ApiError, ApiResult, ErrorBody},
     extract::{Auth, Path, Query, turned_away},
     listener::Place,
     logins::{find_login, over, own},
     rate,
+    socket::{Close, CloseCode, Handshake, Socket},
     tickets::Tickets,
     viewers::{Seat, Viewers},
 };
@@ -40,30 +41,18 @@ use crate::{
         time,
     },
 };
-use axum::{
-    Extension,
-    extract::{
-        State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
-    },
-    http::StatusCode,
-    response::Response,
-};
-use futures_util::{SinkExt, StreamExt};
+use axum::{Extension, extract::State, response::Response};
 use polydev_sandbox::Stream;
 use serde::Deserialize;
-use std::{net::IpAddr, time::Duration};
-use tokio::time::{Instant, timeout};
+use std::net::IpAddr;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-/// How long a browser may take to answer a close with its own.
-const FAREWELL: Duration = Duration::from_secs(5);
-
 /// Another viewer took over.
-const TAKEN_OVER: u16 = 4001;
+const TAKEN_OVER: CloseCode = CloseCode::Library(4001);
 /// The login is over.
-const LOGIN_OVER: u16 = 4002;
+const LOGIN_OVER: CloseCode = CloseCode::Library(4002);
 
 /// What the server knows of screens that are looked at. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +108,7 @@ async fn desktop(
     Path(id): Path<String>,
     Query(query): Query<DesktopQuery>,
     place: Option<Extension<Place>>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    handshake: ApiResult<Handshake>,
 ) -> ApiResult<Response> {
     let who = match query.ticket.as_deref() {
         Some(ticket) => by_ticket(&app, ticket, &id).await,
@@ -130,10 +119,9 @@ async fn desktop(
         Err(refusal) => return Err(turn_away(&app, &caller, &id, refusal).await),
     };
     let deed = Deed::new(caller.actor(&who), Action::LoginDesktop).to(id.chars().take(64).collect::<String>());
-    let admitted = admit(app.clone(), (who.clone(), caller.address), id, query.take, upgrade);
-    let ((login, seat, screen), upgrade, open) = app.audit.record(deed, admitted, |_| None).await?;
-    let upgrade = bridge::small(upgrade.protocols(["binary"]));
-    Ok(upgrade.on_upgrade(async move |socket| {
+    let admitted = admit(app.clone(), (who.clone(), caller.address), id, query.take, handshake);
+    let ((login, seat, screen), handshake, open) = app.audit.record(deed, admitted, |_| None).await?;
+    Ok(handshake.protocol("binary").open(bridge::small(), async move |socket| {
         serve(app, who, login, seat, screen, socket).await;
         drop((open, place));
     }))
@@ -158,8 +146,8 @@ async fn admit(
     (who, address): (Principal, IpAddr),
     id: String,
     take: bool,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> ApiResult<((String, Seat, Stream), WebSocketUpgrade, rate::Stream)> {
+    handshake: ApiResult<Handshake>,
+) -> ApiResult<((String, Seat, Stream), Handshake, rate::Stream)> {
     let login = own(&app, &who, &id).await?;
     if login.status.is_over() {
         return Err(over(&login));
@@ -168,11 +156,8 @@ async fn admit(
         let words = format!("the desktop of login `{id}` is not ready: it is {}", login.status.as_str());
         return Err(ApiError::new(Code::NotReady, words).hint("`GET /api/v1/logins/{id}/events` tells when it is."));
     }
-    let upgrade = upgrade.map_err(|_| {
-        ApiError::new(Code::InvalidRequest, "this is not the handshake of a WebSocket")
-            .hint("Open `page_url` of the login in a browser, or use a client of WebSockets.")
-            .status(StatusCode::UPGRADE_REQUIRED)
-    })?;
+    let handshake = handshake
+        .map_err(|refusal| refusal.hint("Open `page_url` of the login in a browser, or use a client of WebSockets."))?;
     let open = app.streams.open(&who, address)?;
     // First of all: who looks is not to lose the screen to somebody who does not get it.
     let screen = match app.runs.logins().screen(&login).await {
@@ -187,7 +172,7 @@ async fn admit(
         ApiError::new(Code::Conflict, format!("somebody looks at the desktop of login `{id}` already"))
             .hint("Take over with `?take=true`.")
     })?;
-    Ok(((id, seat, screen), upgrade, open))
+    Ok(((id, seat, screen), handshake, open))
 }
 
 /// Writes down that somebody was refused of whom nothing is known, unless there were too many of that address.
@@ -206,30 +191,23 @@ async fn turn_away(app: &App, caller: &Caller, id: &str, refusal: ApiError) -> A
     }
 }
 
-async fn serve(app: App, who: Principal, login: String, seat: Seat, mut screen: Stream, socket: WebSocket) {
-    let (mut sink, mut heard) = socket.split();
+async fn serve(app: App, who: Principal, login: String, seat: Seat, mut screen: Stream, socket: Socket) {
     let close = tokio::select! {
         biased;
         close = until_over(&app, &login) => Some(close),
         () = seat.taken() => Some((TAKEN_OVER, "another viewer took over")),
-        () = turned_away(app.clone(), who) => Some((close_code::POLICY, "the key or session is over")),
-        close = carry(&mut sink, &mut heard, &mut screen, Patience::default()) => close,
+        () = turned_away(app.clone(), who) => Some((CloseCode::Policy, "the key or session is over")),
+        close = carry(&socket, &mut screen, &LARGE_PIECES, Patience::default()) => close,
     };
     // The screen goes on without it, and may be looked at by another.
     drop((screen, seat));
     let Some((code, reason)) = close else { return };
     let (code, reason) = match app.store.login(&login).await {
         // The screen goes with the login's end, and may be the first to be seen.
-        Ok(Some(login)) if code == close_code::ERROR && login.status.is_over() => end_of(&login),
+        Ok(Some(login)) if code == CloseCode::Error && login.status.is_over() => end_of(&login),
         Ok(_) | Err(_) => (code, reason),
     };
-    let farewell = async {
-        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-        // Until the browser has closed too: what it has sent meanwhile must be read, or the end may not reach it.
-        while let Some(Ok(_)) = heard.next().await {}
-        Ok::<_, axum::Error>(())
-    };
-    let _ = timeout(FAREWELL, farewell).await;
+    socket.close((code, reason)).await;
 }
 
 /// Waits for the login's end.
@@ -245,7 +223,7 @@ async fn until_over(app: &App, id: &str) -> Close {
             Err(error) => tracing::warn!(login = id, error = chain(&error), "a login cannot be looked at"),
         }
         if !follower.woken().await {
-            return (close_code::AWAY, "the server stops");
+            return (CloseCode::Away, "the server stops");
         }
     }
 }
@@ -254,7 +232,7 @@ async fn until_over(app: &App, id: &str) -> Close {
 fn end_of(login: &Login) -> Close {
     let gone = login.error.as_ref().is_some_and(|error| matches!(error.code, Code::ToolCrashed | Code::OutOfMemory));
     match login.status {
-        Status::Failed if gone => (close_code::ERROR, "the sandbox is gone"),
+        Status::Failed if gone => (CloseCode::Error, "the sandbox is gone"),
         Status::Connected => (LOGIN_OVER, "connected"),
         Status::Failed => (LOGIN_OVER, "the login has failed"),
         Status::Expired => (LOGIN_OVER, "the time of the login is over"),

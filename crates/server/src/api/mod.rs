@@ -34,6 +34,7 @@ pub mod runs;
 pub mod sandboxes;
 pub mod session;
 pub mod setup;
+mod socket;
 pub mod sse;
 pub mod status;
 pub mod stream;

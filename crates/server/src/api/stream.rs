@@ -21,32 +21,20 @@
 use super::{
     App,
     caller::Caller,
-    error::{ApiError, ApiResult, ErrorBody},
+    error::{ApiResult, ErrorBody},
     extract::{Auth, Path, Query, turned_away},
     follow::{self, Follow},
     listener::Place,
     runs::{EventsQuery, own},
+    socket::{Close, CloseCode, Handshake, Message, Socket, WebSocketConfig},
     sse::PING,
 };
 use crate::domain::{
     event::Event,
-    failure::Code,
     people::{Principal, Scope},
 };
-use axum::{
-    Extension,
-    extract::{
-        State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
-    },
-    http::StatusCode,
-    response::Response,
-};
+use axum::{Extension, extract::State, response::Response};
 use bytes::Bytes;
-use futures_util::{
-    SinkExt, StreamExt,
-    stream::{SplitSink, SplitStream},
-};
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -58,8 +46,6 @@ const HEARD_MAX: usize = 4 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the slowest reader takes a second, bytes: a large event has that much longer.
 const SLOWEST: usize = 16 * 1024;
-/// How long a client may take to answer a close with its own.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What is served here.
 pub fn router() -> OpenApiRouter<App> {
@@ -91,62 +77,53 @@ async fn stream(
     Path(id): Path<String>,
     Query(query): Query<EventsQuery>,
     place: Option<Extension<Place>>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    handshake: ApiResult<Handshake>,
 ) -> ApiResult<Response> {
     let who = auth.require(Scope::RunsRead)?;
     let run = own(&app, &who, &id).await?.id;
     let after = query.after()?;
-    let upgrade = upgrade.map_err(|_| {
-        ApiError::new(Code::InvalidRequest, "this is not the handshake of a WebSocket")
-            .hint("`GET /api/v1/runs/{id}/events` streams the same over plain HTTP.")
-            .status(StatusCode::UPGRADE_REQUIRED)
-    })?;
+    let handshake = handshake
+        .map_err(|refusal| refusal.hint("`GET /api/v1/runs/{id}/events` streams the same over plain HTTP."))?;
     let open = app.streams.open(&who, caller.address)?;
-    let upgrade = upgrade.max_message_size(HEARD_MAX).max_frame_size(HEARD_MAX).read_buffer_size(HEARD_MAX);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(HEARD_MAX))
+        .max_frame_size(Some(HEARD_MAX))
+        .read_buffer_size(HEARD_MAX);
     // The task ends with the run, with its reader, or when the server stops: the hub lets every follower go.
-    Ok(upgrade.on_upgrade(async move |socket| {
+    Ok(handshake.open(config, async move |socket| {
         serve(app, who, run, after, socket).await;
         drop((place, open));
     }))
 }
 
-/// Why a socket is closed, and in which words.
-type Close = (u16, &'static str);
-
-async fn serve(app: App, who: Principal, run: String, after: i64, socket: WebSocket) {
-    let (mut sink, mut heard) = socket.split();
+async fn serve(app: App, who: Principal, run: String, after: i64, socket: Socket) {
     let follow = Follow::new(&app, run.clone(), after);
     let close = tokio::select! {
-        close = tell(&mut sink, follow) => close,
-        close = hear(&app, &who, &run, &mut heard) => close,
-        () = turned_away(app.clone(), who.clone()) => Some((close_code::POLICY, "the key or session is over")),
+        close = tell(&socket, follow) => close,
+        close = hear(&app, &who, &run, &socket) => close,
+        () = turned_away(app.clone(), who.clone()) => Some((CloseCode::Policy, "the key or session is over")),
     };
-    let Some((code, reason)) = close else { return };
-    let farewell = async {
-        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-        // Until the client has closed too: what it has sent meanwhile must be read, or the end may not reach it.
-        while let Some(Ok(_)) = heard.next().await {}
-        Ok::<_, axum::Error>(())
-    };
-    let _ = timeout(FAREWELL, farewell).await;
+    if let Some(close) = close {
+        socket.close(close).await;
+    }
 }
 
 /// Sends the events, to the last one. `None`: nobody takes them.
-async fn tell(sink: &mut SplitSink<WebSocket, Message>, mut follow: Follow<Event>) -> Option<Close> {
+async fn tell(socket: &Socket, mut follow: Follow<Event>) -> Option<Close> {
     loop {
         match timeout(PING, follow.page()).await {
-            Err(_) => within(0, sink.send(Message::Ping(Bytes::new()))).await?,
-            Ok(Err(_)) => return Some((close_code::ERROR, "the server has a fault: come back with `?after=`")),
-            Ok(Ok(page)) if page.is_empty() && follow.is_over() => return Some((close_code::NORMAL, "")),
+            Err(_) => within(0, socket.say(Message::Ping(Bytes::new()))).await?,
+            Ok(Err(_)) => return Some((CloseCode::Error, "the server has a fault: come back with `?after=`")),
+            Ok(Ok(page)) if page.is_empty() && follow.is_over() => return Some((CloseCode::Normal, "")),
             Ok(Ok(page)) if page.is_empty() => {
-                return Some((close_code::AWAY, "the server stops: come back with `?after=`"));
+                return Some((CloseCode::Away, "the server stops: come back with `?after=`"));
             }
             Ok(Ok(page)) => {
                 for event in page {
                     let text = follow::json(&event);
-                    within(text.len(), sink.feed(Message::Text(text.into()))).await?;
+                    within(text.len(), socket.feed(Message::Text(text.into()))).await?;
                 }
-                within(0, sink.flush()).await?;
+                within(0, socket.flush()).await?;
             }
         }
     }
@@ -165,30 +142,30 @@ enum Said {
 }
 
 /// Does what the client says, until it says what it must not. `None`: it has left.
-async fn hear(app: &App, who: &Principal, run: &str, heard: &mut SplitStream<WebSocket>) -> Option<Close> {
+async fn hear(app: &App, who: &Principal, run: &str, socket: &Socket) -> Option<Close> {
     loop {
-        match heard.next().await {
+        match socket.hear().await {
             // The answer to a close is sent by the library, while what follows is read.
             None | Some(Ok(Message::Close(_))) => return None,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Binary(_))) => return Some((close_code::UNSUPPORTED, "only text is understood here")),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+            Some(Ok(Message::Binary(_))) => return Some((CloseCode::Unsupported, "only text is understood here")),
             Some(Ok(Message::Text(text))) => {
                 if serde_json::from_str::<Said>(&text).is_err() {
-                    return Some((close_code::POLICY, r#"only {"type":"cancel"} is understood here"#));
+                    return Some((CloseCode::Policy, r#"only {"type":"cancel"} is understood here"#));
                 }
                 if !who.may(Scope::RunsWrite) {
-                    return Some((close_code::POLICY, "this key does not have the scope `runs:write`"));
+                    return Some((CloseCode::Policy, "this key does not have the scope `runs:write`"));
                 }
                 if app.rates.known(&who.token_id, &who.user_id, true).is_err() {
-                    return Some((close_code::POLICY, "too many requests"));
+                    return Some((CloseCode::Policy, "too many requests"));
                 }
                 // One that is over has nothing left to cancel, and its last event is on its way.
                 if let Err(error) = app.runs.cancel(run).await {
                     tracing::error!(run, error = crate::cli::output::chain(&error), "a run could not be cancelled");
-                    return Some((close_code::ERROR, "the server has a fault: cancel again"));
+                    return Some((CloseCode::Error, "the server has a fault: cancel again"));
                 }
             }
-            Some(Err(_)) => return Some((close_code::SIZE, "a message is text of at most 4096 bytes")),
+            Some(Err(_)) => return Some((CloseCode::Size, "a message is text of at most 4096 bytes")),
         }
     }
 }
