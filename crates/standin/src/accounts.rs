@@ -111,6 +111,12 @@ impl Account {
         self.ledger.revoke(&self.person, provider);
     }
 
+    /// Whether the provider is down for this account: whatever a tool asks about it is answered 500, also of a login
+    /// that there is already.
+    pub fn silence(&self, provider: Provider, is_silent: bool) {
+        self.ledger.silence(&self.person, provider, is_silent);
+    }
+
     /// How often tokens of this account were refreshed.
     pub fn refreshes(&self, provider: Provider) -> usize {
         self.ledger.refreshed(&self.person, provider).0

@@ -56,8 +56,9 @@ export function isOver(status: LoginStatus): boolean {
   }
 }
 
-/** Whether it is only not known whether there is a login: the provider, which is asked again, has not said. */
-export const isUnsaid = ({ code }: Failure): boolean => code === "provider_unavailable" || code === "rate_limited";
+/** Whether it is only not known whether there is a login: who was asked has not said, and is asked again. A no has a
+ * code of its own. */
+export const isUnsaid = ({ code }: Failure): boolean => code !== "not_connected";
 
 /** Whether somebody may be at its desktop. */
 export const hasDesktop = (status: LoginStatus): boolean => status === "ready" || status === "verifying";

@@ -124,7 +124,9 @@ async fn logins(data: &Path, count: usize, mut sandbox: impl FnMut(&str) -> Resu
         for provider in PROVIDERS.into_iter().take(count - places.len()) {
             let now = jiff::Timestamp::now().as_millisecond();
             let login = Login::new(id::new("lgn"), &person.id, provider, "", TTL_MS, now);
-            let Opened::New(login) = store.open_login(&login, i64::MAX).await? else { bail!("it is open already") };
+            let Opened::New(login) = store.open_login(&login, i64::MAX, |_| true).await? else {
+                bail!("it is open already")
+            };
             let id = id::new("sbx");
             sandbox(&id)?;
             for change in [Change::Take { sandbox: id }, Change::Ready { at: now }] {

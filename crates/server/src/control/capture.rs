@@ -4,16 +4,23 @@
 //!   the agent tells of the tool's file ─► verifying ─► a login? ─► the tool: yes? ─► the provider: whose?
 //!        ▲                                                │ no        │ no               │ nobody's
 //!        ├──── ready, and why ◄───────────────────────────┴───────────┴──────────────────┤
+//!        │       └─► looked at again, where nobody said no: an agent, a tool or a provider that did not answer
 //!        └──── asked, until they agree or sign in anew ◄── another's than is connected ──┤
 //!                                                                                        ▼ theirs
 //!                    sealed, the connection made or renewed, the login connected: one transaction ─► destroyed
 //! ```
 //! The guest is hostile: that a file is there, and what a program says in there, only makes us look. What is kept has
 //! known fields alone, and is of the account that the provider itself names, asked by this server. Until the transaction
-//! all of it is in the sandbox, where another server finds it again; after it, nothing of it is needed any more.
+//! all of it is in the sandbox, where another server finds it again; after it, nothing of it is needed any more. So
+//! while the sandbox is there, and there is time, only a no of the tool or the provider discards what is in it.
+
+mod ask;
+#[cfg(test)]
+mod tests;
+mod why;
 
 use super::{
-    Inner, chain, fault,
+    Inner, chain, insist,
     login::{gone, lost},
     prepare,
     readback::{self, Unread},
@@ -22,49 +29,42 @@ use super::{
 use crate::{
     domain::{
         audit::{self, Action, Actor, Coded, Deed},
-        change::Change as Told,
         connections::{self, Captured, ConnectionError},
         failure::{Code, Failure},
-        id,
-        login::{Change, Denied, Login, Question, Status},
+        login::{Change, Denied, LONGEST_MS, Login, Question, Status},
+        time,
     },
     providers::{
         Credential, Provider,
-        login::{Account, Files, NotALogin},
+        login::{Account, Files},
     },
     store::{StoreError, logins::Changed},
 };
 use backon::{ExponentialBuilder, Retryable};
 use polydev_sandbox::{
     Guest,
-    guest::{GuestError, JobOutput},
     image::HOME,
-    proto::{Exec, Expected, Hello, Overflow, Predicate, Ring, WatchRule},
+    proto::{Expected, Hello, Predicate, WatchRule},
 };
 use sha2::{Digest, Sha256};
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
+use why::Refusal;
 
 /// For how long a file that is no finished login must not have changed, until its person is told so, milliseconds:
 /// ten times what the tools are at writing one.
 const UNFINISHED_MS: u64 = 2000;
 /// How often is looked, at most.
 const OFTEN: Duration = Duration::from_secs(1);
-/// How many times something else than a login of theirs is found in a desktop, each of which is told: nobody signs in
-/// so often.
+/// How many changes of a desktop's file are looked at as often as that: nobody signs in so often. Later ones have
+/// [`AGAIN`] between them.
 const LOOKS_MAX: usize = 20;
-/// When it is looked again where the provider did not say whose it is.
+/// When it is looked again where nobody said that it is a login, nor that it is none.
 const AGAIN: Duration = Duration::from_secs(30);
-/// How long a tool may take to say whether somebody is signed in. It takes a second, and several on a busy machine.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
-/// How much of that is read, bytes.
-const ANSWER_MAX: usize = 8 * 1024;
-/// How much of it the agent holds.
-const ANSWER: Ring = Ring { capacity: ANSWER_MAX as u32, overflow: Overflow::DropOldest };
+/// The same where it is one, and the database did not take it.
+const KEPT_AGAIN: Duration = Duration::from_secs(5);
 /// How often the last step is tried while the database is away, about half a minute long.
 const KEPT_AT_MOST: usize = 6;
-
-const SIGKILL: i32 = 9;
 
 /// Looks for what somebody signs in with, for as long as it is polled, and keeps it. Returns why that cannot be.
 pub(super) async fn watch(
@@ -92,30 +92,26 @@ struct Desk<'a> {
 
 /// What was found.
 enum Found {
-    /// A login, which is kept now.
-    Kept,
+    /// A login, which is kept now, or has been. The end is in the row, which whoever runs this task sees too.
+    Over,
     /// Another's than is connected: its person is asked.
     Asked,
     /// None, which the login says by now.
-    Nothing {
-        /// It may be one, and the provider has not said.
-        unsaid: bool,
-    },
-    /// The desktop is not ready, or over.
-    NotNow,
+    Nothing,
+    /// Nobody has said: it is looked at again after this.
+    Unsaid(Duration),
 }
 
 impl Desk<'_> {
     async fn watch(&self) -> Result<Infallible, Failure> {
-        let mut changes = self.guest.watch(rules(self.provider)).await.map_err(gone)?;
+        let watched = insist::guest(|| self.guest.watch(rules(self.provider)), insist::is_there);
+        let mut changes = watched.await.map_err(gone)?;
         // What an earlier server was at.
         let mut again = (self.login.status == Status::Verifying).then(Instant::now);
         // What was there the last time: its digest, for tokens are not kept longer than they are looked at.
         let mut before = None;
-        let mut often = tokio::time::interval(OFTEN);
-        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks = 0;
-        while looks < LOOKS_MAX {
+        let (mut asked, mut looks, mut not_before) = (false, 0, Instant::now());
+        loop {
             let is_new = tokio::select! {
                 change = changes.next() => match change {
                     Ok(Some(_)) => true,
@@ -123,33 +119,27 @@ impl Desk<'_> {
                     Err(error) => return Err(gone(error)),
                 },
                 () = at(again) => false,
-                () = self.agreed() => false,
+                () = self.agreed(), if asked => false,
             };
-            often.tick().await;
-            let files = match readback::read(self.provider, self.guest).await {
-                Ok(files) => Ok(files),
-                Err(Unread::Refused(why)) => Err(why),
-                Err(Unread::Gone(error)) => return Err(gone(error)),
-            };
+            sleep_until(not_before).await;
+            looks += usize::from(is_new);
+            not_before = Instant::now() + if looks < LOOKS_MAX { OFTEN } else { AGAIN };
+            let is_unread = |unread: &Unread| matches!(unread, Unread::Gone(error) if insist::is_there(error));
+            let files = insist::guest(|| readback::read(self.provider, self.guest), is_unread).await;
             // A file may be touched, and told of by two rules.
             let now = files.as_ref().ok().map(digest);
             if is_new && now.is_some() && now == before {
                 continue;
             }
             before = now;
-            again = match self.look(files).await? {
-                // The end is in the row, which whoever runs this task sees too.
-                Found::Kept => return std::future::pending().await,
-                Found::Asked | Found::Nothing { unsaid: false } => {
-                    looks += 1;
-                    None
-                }
-                Found::Nothing { unsaid: true } => Some(Instant::now() + AGAIN),
-                Found::NotNow => Some(Instant::now() + OFTEN),
+            let found = self.look(files).await;
+            asked = matches!(found, Found::Asked);
+            again = match found {
+                Found::Over => return std::future::pending().await,
+                Found::Asked | Found::Nothing => None,
+                Found::Unsaid(pause) => Some(Instant::now() + pause),
             };
         }
-        let words = format!("{LOOKS_MAX} times something was found in this desktop that is no login");
-        Err(Failure::new(Code::NotConnected, words).hint("Open another one and sign in there."))
     }
 
     /// Waits until its person agrees to what they were asked.
@@ -157,8 +147,7 @@ impl Desk<'_> {
         let mut follower = self.inner.hub.subscribe(&self.login.id);
         loop {
             follower.look();
-            // A row that cannot be read now is read after the next change.
-            let login = self.inner.store.login(&self.login.id).await.ok().flatten();
+            let login = insist::store(|| self.inner.store.login(&self.login.id)).await;
             if login.and_then(|login| login.question).is_some_and(|question| question.agreed) {
                 return;
             }
@@ -169,186 +158,111 @@ impl Desk<'_> {
         }
     }
 
-    async fn change(&self, change: &Change) -> Result<Changed, Failure> {
-        self.inner.change_login(&self.login.id, change).await.map_err(fault)
+    async fn change(&self, change: &Change) -> Changed {
+        self.inner.surely_change_login(&self.login.id, change).await
     }
 
     /// Looks at what lies there, and does what follows.
-    async fn look(&self, files: Result<Files, String>) -> Result<Found, Failure> {
-        let found = match self.change(&Change::Found).await? {
+    async fn look(&self, files: Result<Files, Unread>) -> Found {
+        let found = match self.change(&Change::Found).await {
             Changed::Done(login) => login,
-            Changed::Denied(Denied::State(status)) if status.is_over() => return std::future::pending().await,
-            Changed::Denied(_) | Changed::None => return Ok(Found::NotNow),
+            Changed::Denied(Denied::State(status)) if status.is_over() => return Found::Over,
+            // The desktop is not ready.
+            Changed::Denied(_) | Changed::None => return Found::Unsaid(OFTEN),
         };
-        let read = files
-            .map_err(|why| self.nothing(&why))
-            .and_then(|files| self.provider.sign_in().read(&files).map_err(|why| self.no_login(&why)));
-        let login = match read {
-            Ok(login) => login,
-            Err(failure) => return self.refuse(failure).await,
-        };
-        let (told, credential) = (login.account.clone(), Credential::Login(login));
-        if let Some(argv) = self.provider.sign_in().finished().status
-            && let Some(failure) = self.tool_denies(argv, &credential).await?
-        {
-            return self.refuse(failure).await;
-        }
-        let account = match verify::prove(
-            &self.inner.ways.client,
-            self.provider,
-            &credential,
-            verify::WHILE_SOMEBODY_WAITS,
-        )
-        .await
-        {
-            Ok(proof) => proof.account,
-            Err(failure) => return self.refuse(self.unproven(failure)).await,
-        };
-        let Some(account) = account.filter(|account| told.id.is_empty() || told.id == account.id) else {
-            let failure = self.nothing("the provider names another account than it does");
-            return self.refuse(failure).await;
-        };
-        let agreed = found.question.is_some_and(|question| question.agreed && question.account_id == account.id);
-        let name = account.email.clone().or(told.email).unwrap_or_else(|| account.id.clone());
-        match self.keep(credential, account.clone(), agreed).await? {
-            Captured::Kept(login) => {
-                tracing::info!(login = login.id, provider = login.provider, "a login was kept");
-                Ok(Found::Kept)
+        match self.find(files, found.question.filter(|question| question.agreed)).await {
+            Ok(found) => found,
+            Err(Refusal::No(failure)) => {
+                tracing::info!(login = self.login.id, why = failure.message, "what was found in a desktop is not kept");
+                self.change(&Change::NotProven(failure)).await;
+                Found::Nothing
             }
-            Captured::Other(connection) => {
+            Err(Refusal::Unsaid(failure)) => {
+                tracing::info!(login = self.login.id, why = failure.message, "what was found is looked at again");
+                self.change(&Change::Unsaid(failure)).await;
+                Found::Unsaid(AGAIN)
+            }
+        }
+    }
+
+    /// Three must agree: the file, the tool, the provider. Their person has `agreed` to something already, or not.
+    async fn find(&self, files: Result<Files, Unread>, agreed: Option<Question>) -> Result<Found, Refusal> {
+        let files = match files {
+            Ok(files) => files,
+            Err(Unread::Refused(why)) => return Err(self.nothing(&why)),
+            Err(Unread::Gone(error)) if insist::is_there(&error) => return Err(self.unread(&error)),
+            // Its end is told by who has a channel open, with what was found in it.
+            Err(Unread::Gone(_)) => return Ok(Found::Unsaid(OFTEN)),
+        };
+        let login = self.provider.sign_in().read(&files).map_err(|why| self.no_login(&why))?;
+        let (told, credential) = (login.account.clone(), Credential::Login(login));
+        if let Some(argv) = self.provider.sign_in().finished().status {
+            self.tool_agrees(argv, &credential).await?;
+        }
+        let (client, within) = (&self.inner.ways.client, verify::WHILE_SOMEBODY_WAITS);
+        let proof = verify::prove(client, self.provider, &credential, within).await;
+        let account = proof.map_err(|failure| self.unproven(failure))?.account;
+        let account = account
+            .filter(|account| told.id.is_empty() || told.id == account.id)
+            .ok_or_else(|| self.nothing("the provider names another account than it does"))?;
+        let name = account.email.clone().or(told.email).unwrap_or_else(|| account.id.clone());
+        let agreed = agreed.filter(|question| question.account_id == account.id).map(|question| question.before);
+        match self.keep(credential, account.clone(), agreed).await {
+            Ok(Captured::Kept(login)) => {
+                tracing::info!(login = login.id, provider = login.provider, "a login was kept");
+                Ok(Found::Over)
+            }
+            Ok(Captured::Other(connection)) => {
                 let before = connection.account.or(connection.account_id).unwrap_or_default();
                 let question = Question { account_id: account.id, account: name, before, agreed: false };
-                self.change(&Change::Ask(question)).await?;
+                self.change(&Change::Ask(question)).await;
                 Ok(Found::Asked)
             }
-            Captured::Over => std::future::pending().await,
+            // It is over, or will be in a moment.
+            Ok(Captured::Over) => Ok(Found::Unsaid(AGAIN)),
+            // It stays `verifying`, which no deadline ends: for as long as any login may last.
+            Err(Some(ConnectionError::Store(StoreError::Query(_))))
+                if time::now_ms() < self.login.started_at + LONGEST_MS =>
+            {
+                Ok(Found::Unsaid(KEPT_AGAIN))
+            }
+            Err(_) => Err(self.unkept()),
         }
     }
 
-    /// Tells why what was found is not kept. The desktop stays open.
-    async fn refuse(&self, failure: Failure) -> Result<Found, Failure> {
-        tracing::info!(login = self.login.id, why = failure.message, "what was found in a desktop is not kept");
-        let unsaid = failure.code == Code::ProviderUnavailable || failure.code == Code::RateLimited;
-        self.change(&Change::NotProven(failure)).await?;
-        Ok(Found::Nothing { unsaid })
-    }
-
-    /// Asks the tool itself, and tells what it says. Something: why there is no login by that.
-    async fn tool_denies(&self, argv: &[&str], credential: &Credential) -> Result<Option<Failure>, Failure> {
+    /// Asks the tool itself, and tells what it says.
+    async fn tool_agrees(&self, argv: &[&str], credential: &Credential) -> Result<(), Refusal> {
         let command = argv.join(" ");
-        let (exit_code, said) = match self.ask(argv).await {
-            Ok(answer) => answer,
-            Err(GuestError::Agent { source, .. }) => (None, source.message),
-            Err(
-                error @ (GuestError::Driver(_)
-                | GuestError::Timeout { .. }
-                | GuestError::Request { .. }
-                | GuestError::Malformed { .. }
-                | GuestError::Unexpected { .. }
-                | GuestError::TooLarge { .. }
-                | GuestError::Broken { .. }),
-            ) => return Err(gone(error)),
-        };
+        let (exit_code, said) = self.ask(argv).await.unwrap_or_else(|error| (None, error.to_string()));
         let said = secrets::of(self.provider, credential).text(&said).into_owned();
-        self.change(&Change::Checked { command: command.clone(), exit_code, said }).await?;
-        Ok((exit_code != Some(0))
-            .then(|| self.nothing(&format!("`{command}` does not say that somebody is signed in"))))
+        self.change(&Change::Checked { command: command.clone(), exit_code, said }).await;
+        match exit_code {
+            Some(0) => Ok(()),
+            Some(_) => Err(self.nothing(&format!("`{command}` does not say that somebody is signed in"))),
+            None => Err(self.unanswered(&command)),
+        }
     }
 
-    /// Runs a command to its end: its exit status, if it has one in time, and the beginning of what it says.
-    async fn ask(&self, argv: &[&str]) -> Result<(Option<i32>, String), GuestError> {
-        let job = id::new("status");
-        let has_ca = self.inner.config.sandbox.ca_file.is_some();
-        let exec = Exec {
-            job: job.clone(),
-            argv: argv.iter().map(|&word| word.to_owned()).collect(),
-            env: prepare::environment(has_ca, &self.hello.proxy, &[]),
-            cwd: HOME.into(),
-            stdin: false,
-            pty: None,
-            stdout: ANSWER,
-            stderr: ANSWER,
-        };
-        self.guest.exec(exec).await?;
-        let mut output = self.guest.attach(&job, 0, 0).await?;
-        let mut said = Vec::new();
-        let end = timeout(ANSWERED_WITHIN, async {
-            loop {
-                match output.next().await? {
-                    Some(JobOutput::Bytes { bytes, .. }) => {
-                        said.extend(bytes.iter().take(ANSWER_MAX - said.len()));
-                    }
-                    Some(JobOutput::Exit(exit)) => return Ok::<_, GuestError>(exit.code),
-                    None => return Ok(None),
-                }
-            }
-        });
-        let code = match end.await {
-            Ok(code) => code?,
-            Err(_elapsed) => {
-                self.guest.signal(&job, SIGKILL, true).await?;
-                None
-            }
-        };
-        Ok((code, String::from_utf8_lossy(&said).into_owned()))
-    }
-
-    /// Keeps a login, to the end, also when this task is stopped meanwhile.
-    async fn keep(&self, credential: Credential, account: Account, agreed: bool) -> Result<Captured, Failure> {
+    /// Keeps a login, to the end, also when this task is stopped meanwhile. Nothing is said of a fault of ours.
+    async fn keep(
+        &self,
+        credential: Credential,
+        account: Account,
+        agreed: Option<String>,
+    ) -> Result<Captured, Option<ConnectionError>> {
         let (inner, login) = (self.inner.clone(), self.login.clone());
-        let kept = self.inner.tasks.spawn(async move { keep(&inner, &login, &credential, &account, agreed).await });
-        match kept.await {
+        let kept = async move { keep(&inner, &login, &credential, &account, agreed.as_deref()).await };
+        match self.inner.tasks.spawn(kept).await {
             Ok(Ok(captured)) => Ok(captured),
-            Ok(Err(error)) => Err(fault(error)),
+            Ok(Err(error)) => {
+                tracing::error!(login = self.login.id, error = chain(&error), "a login was not kept yet");
+                Err(Some(error))
+            }
             Err(error) => {
-                tracing::error!(login = self.login.id, error = chain(&error), "a login was not kept");
-                Err(Failure::new(Code::Internal, "the server has a fault").hint("Look into the server's log."))
+                tracing::error!(login = self.login.id, error = chain(&error), "a login was not kept yet");
+                Err(None)
             }
         }
-    }
-
-    /// What is there is none, and why.
-    fn nothing(&self, why: &str) -> Failure {
-        let label = self.provider.about().label;
-        let words = format!("what {label} has left is not kept: {why}");
-        Failure::new(Code::NotConnected, words).hint(self.sign_in_again())
-    }
-
-    fn no_login(&self, why: &NotALogin) -> Failure {
-        match why {
-            NotALogin::Blank(file) => {
-                self.nothing(&format!("a token is missing in `{file}`, without which it would soon end"))
-            }
-            NotALogin::OtherKind { .. } => self
-                .nothing(&why.to_string())
-                .hint(format!("Connect with that on this provider's page, or sign in: {}", self.typed())),
-            NotALogin::Missing(_)
-            | NotALogin::TooLarge { .. }
-            | NotALogin::Malformed { .. }
-            | NotALogin::OtherAccount => self.nothing(&why.to_string()),
-        }
-    }
-
-    /// The provider does not say whose it is.
-    fn unproven(&self, failure: Failure) -> Failure {
-        let again = self.sign_in_again();
-        match failure.code {
-            Code::ProviderUnavailable | Code::RateLimited => {
-                let words = format!("you have signed in, but it is not known as whom: {}", failure.message);
-                let asked =
-                    format!("It is asked again every {} s while this desktop is open. {again}", AGAIN.as_secs());
-                Failure { message: words, ..failure }.hint(asked)
-            }
-            _refused => self.nothing(&failure.message),
-        }
-    }
-
-    fn sign_in_again(&self) -> String {
-        format!("Sign in again: {} If it stays so, connect with an API key.", self.typed())
-    }
-
-    fn typed(&self) -> String {
-        format!("type `{}` in the terminal.", self.provider.sign_in().command_again())
     }
 }
 
@@ -400,7 +314,7 @@ async fn keep(
     login: &Login,
     credential: &Credential,
     account: &Account,
-    agreed: bool,
+    agreed: Option<&str>,
 ) -> Result<Captured, ConnectionError> {
     let (id, user, provider) = (login.id.as_str(), login.user_id.as_str(), login.provider.as_str());
     let deed = Deed::new(Actor::SERVER, Action::ConnectionLogin).of(user).to(provider).how(id);
@@ -414,11 +328,7 @@ async fn keep(
     match &captured {
         Ok(Captured::Kept(login)) => {
             entry.done(&inner.store, None).await;
-            inner.hub.notify(id, login.last_seq);
-            inner.hub.changed(user, Told::login(id));
-            inner.hub.changed(user, Told::connection(provider));
-            // Runs may wait for it.
-            inner.poke.notify_one();
+            inner.tell_of_login(login);
         }
         Ok(Captured::Other(_)) => entry.failed(&inner.store, Code::Conflict).await,
         Ok(Captured::Over) => entry.failed(&inner.store, Code::Gone).await,

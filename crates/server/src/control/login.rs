@@ -11,7 +11,7 @@
 //! ```
 
 use super::{
-    Inner, capture, chain, fault,
+    Inner, capture, chain, fault, insist,
     network::{self, Seen},
     prepare,
     run::{self, Begin, Said},
@@ -211,8 +211,8 @@ async fn at_desktop(
         Begin::Adopted => {
             tracing::info!(login = login.id, sandbox = %sandbox.id(), "a login of an earlier server goes on");
             let guest = sandbox.guest().cloned().ok_or_else(interrupted)?;
-            let hello = guest.hello().await.map_err(gone)?;
-            let earlier = inner.store.network(guest.id().as_str()).await.map_err(fault)?;
+            let hello = insist::guest(|| guest.hello(), insist::is_there).await.map_err(gone)?;
+            let earlier = insist::store(|| inner.store.network(guest.id().as_str())).await;
             (guest, hello, earlier)
         }
     };
@@ -244,7 +244,7 @@ async fn start(inner: &Inner, login: &Login, guest: &Guest, hello: &Hello) -> Re
 
 /// Follows how far the desktop is, until it is no more.
 async fn follow(inner: &Inner, login: &Login, provider: &dyn Provider, guest: &Guest) -> Failure {
-    let mut stages = match guest.ready().await {
+    let mut stages = match insist::guest(|| guest.ready(), insist::is_there).await {
         Ok(stages) => stages,
         Err(error) => return gone(error),
     };
@@ -278,14 +278,12 @@ async fn follow(inner: &Inner, login: &Login, provider: &dyn Provider, guest: &G
             let label = provider.about().label;
             let command = provider.sign_in().command();
             let greeting = format!("To sign in to {label}, type this and press Enter:\n\n    {command}\n\n");
-            if let Err(error) = guest.greet(&greeting).await {
+            if let Err(error) = insist::guest(|| guest.greet(&greeting), insist::is_there).await {
                 return gone(error);
             }
         }
         for change in reached(&stage, login.started_at) {
-            if let Err(error) = inner.change_login(&login.id, &change).await {
-                return fault(error);
-            }
+            inner.surely_change_login(&login.id, &change).await;
         }
         if stage.done {
             is_ready = true;

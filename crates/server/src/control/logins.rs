@@ -9,13 +9,13 @@ use crate::{
     domain::{
         change::Change as Told,
         id,
-        login::{Change, Denied, Login},
+        login::{Change, Denied, Login, Status},
         time,
     },
     providers::Provider,
     store::{
         StoreError,
-        logins::{Changed, OpenLogin, Opened},
+        logins::{Changed, Opened},
     },
 };
 use polydev_sandbox::{Guest, Sandbox, SandboxId, Stream, guest::GuestError, host, image::Kind};
@@ -46,39 +46,49 @@ impl Logins {
             return Err(Failure::new(Code::LoginDisabled, words)
                 .hint(format!("Connect with an API key: `polydev connect {name} --api-key-stdin`.")));
         }
-        if let Some(open) = inner.store.open_login_of(user_id, name).await.map_err(fault)? {
+        // Whoever asks for one after they have cancelled theirs means another.
+        let is_wanted = |login: &Login| login.cancel_requested_at.is_none();
+        if let Some(open) = inner.store.open_login_of(user_id, name).await.map_err(fault)?.filter(is_wanted) {
             return Ok((open, false));
         }
         if inner.driver.capabilities().uses_image {
             image(&inner.images, Kind::Desktop)?;
         }
-        // Those that are being made have not taken theirs yet.
-        let is_new = |login: &OpenLogin| !login.status.has_desktop();
-        let under_way = inner.store.open_logins().await.map_err(fault)?.into_iter().filter(is_new).count() as u64;
-        // One that was made ahead has its own already, and is there only while there is as much again.
-        let to_make = (under_way + 1).saturating_sub(inner.warm_desktops() as u64);
-        let needed = inner.config.sandbox.desktop.memory_mib;
-        if host::available_memory_mib().is_some_and(|free| free < needed.saturating_mul(to_make)) {
-            let words = format!("this server has less than the {needed} MiB of memory that one more desktop may need");
-            return Err(Failure::new(Code::DriverUnavailable, words)
-                .hint("Try again when others have signed in, or connect with an API key."));
-        }
+        let (needed, made_ahead) = (inner.config.sandbox.desktop.memory_mib, inner.warm_desktops() as u64);
+        // Those that are being made have not taken theirs yet. One that was made ahead has its own already, and is
+        // there only while there is as much again.
+        let has_room = |under_way: i64| {
+            let to_make = (under_way.unsigned_abs() + 1).saturating_sub(made_ahead);
+            host::available_memory_mib().is_none_or(|free| free >= needed.saturating_mul(to_make))
+        };
         let ttl_ms = inner.config.login.ttl.as_millis() as i64;
         let command = provider.sign_in().command();
         let new = Login::new(id::new("lgn"), user_id, name, command, ttl_ms, time::now_ms());
         let most = inner.config.login.max_concurrent;
-        match inner.store.open_login(&new, most as i64).await.map_err(fault)? {
-            Opened::New(login) => {
-                inner.hub.changed(user_id, Told::login(&login.id));
-                inner.poke.notify_one();
-                Ok((login, true))
-            }
-            Opened::Before(login) => Ok((login, false)),
-            Opened::Full => Err(Failure::new(
-                Code::QueueFull,
-                format!("{most} people are signing in at this server, which is all that may at a time"),
-            )
-            .hint("Try again in a few minutes; `login.max_concurrent` sets how many may.")),
+        loop {
+            return match inner.store.open_login(&new, most as i64, has_room).await.map_err(fault)? {
+                Opened::New(login) => {
+                    inner.hub.changed(user_id, Told::login(&login.id));
+                    inner.poke.notify_one();
+                    Ok((login, true))
+                }
+                Opened::Before(login) if is_wanted(&login) => Ok((login, false)),
+                // What works on it hears of its end.
+                Opened::Before(login) => {
+                    inner.change_login(&login.id, &Change::Cancel).await.map_err(fault)?;
+                    continue;
+                }
+                Opened::Full => Err(Failure::new(
+                    Code::QueueFull,
+                    format!("{most} people are signing in at this server, which is all that may at a time"),
+                )
+                .hint("Try again in a few minutes; `login.max_concurrent` sets how many may.")),
+                Opened::NoRoom => Err(Failure::new(
+                    Code::DriverUnavailable,
+                    format!("this server has less than the {needed} MiB of memory that one more desktop may need"),
+                )
+                .hint("Try again when others have signed in, or connect with an API key.")),
+            };
         }
     }
 
@@ -91,7 +101,7 @@ impl Logins {
             // What somebody has signed in with is looked at to its end.
             Changed::Denied(why @ Denied::Over) => Err(Failure::new(Code::Conflict, why.to_string())
                 .hint("Whether you have signed in is being looked at; if not, the login ends.")),
-            Changed::Denied(why @ (Denied::State(_) | Denied::NotOver | Denied::NotAsked)) => {
+            Changed::Denied(why @ (Denied::State(_) | Denied::NotOver | Denied::NotAsked | Denied::Cancelled)) => {
                 Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`."))
             }
             Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
@@ -106,10 +116,15 @@ impl Logins {
                 Err(Failure::new(Code::Gone, format!("the login is over: it is {}", status.as_str()))
                     .hint("Open another one: `POST /api/v1/logins`."))
             }
-            Changed::Denied(Denied::State(_) | Denied::Over | Denied::NotOver | Denied::Longest | Denied::NotAsked) => {
-                Err(Failure::new(Code::Conflict, "the login does not ask about this account")
-                    .hint("`question` of `GET /api/v1/logins/{id}` says what is asked, if anything is."))
-            }
+            Changed::Denied(
+                Denied::State(_)
+                | Denied::Over
+                | Denied::NotOver
+                | Denied::Longest
+                | Denied::NotAsked
+                | Denied::Cancelled,
+            ) => Err(Failure::new(Code::Conflict, "the login does not ask about this account")
+                .hint("`question` of `GET /api/v1/logins/{id}` says what is asked, if anything is.")),
             Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
         }
     }
@@ -201,11 +216,28 @@ impl Inner {
     /// Lets something happen to a login, and tells those who want to know.
     pub(super) async fn change_login(&self, id: &str, change: &Change) -> Result<Changed, StoreError> {
         let changed = self.store.change_login(id, change, time::now_ms()).await?;
-        if let Changed::Done(login) = &changed {
-            self.hub.notify(id, login.last_seq);
-            self.hub.changed(&login.user_id, Told::login(id));
+        match &changed {
+            Changed::Done(login) => self.tell_of_login(login),
+            // Its end may have been stored by one who never heard of that, and told nobody.
+            Changed::Denied(Denied::State(status)) if status.is_over() => {
+                if let Some(login) = self.store.login(id).await? {
+                    self.tell_of_login(&login);
+                }
+            }
+            Changed::Denied(_) | Changed::None => {}
         }
         Ok(changed)
+    }
+
+    /// Tells those who want to know how a login is now.
+    pub(super) fn tell_of_login(&self, login: &Login) {
+        self.hub.notify(&login.id, login.last_seq);
+        self.hub.changed(&login.user_id, Told::login(&login.id));
+        if login.status == Status::Connected {
+            self.hub.changed(&login.user_id, Told::connection(&login.provider));
+            // Runs may wait for it.
+            self.poke.notify_one();
+        }
     }
 }
 

@@ -18,9 +18,9 @@ mod disk;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod hub;
+mod insist;
 mod login;
 mod logins;
-
 mod network;
 mod outputs;
 pub mod plan;

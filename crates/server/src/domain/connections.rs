@@ -240,12 +240,13 @@ pub enum Captured {
     Kept(Box<super::login::Login>),
     /// Another account is connected, and nobody has agreed that it gives way.
     Other(Box<Connection>),
-    /// The login is over already.
+    /// The login is over already, or is to end.
     Over,
 }
 
 /// Connects a provider by what somebody's login has left, and the login with it, both or neither. `account` is who the
-/// provider says it is; that it may take the place of another one, was `agreed` to or not.
+/// provider says it is; it takes the place of another one only where its person has `agreed` to that, of the account of
+/// this name.
 ///
 /// # Errors
 /// The vault or the database.
@@ -255,7 +256,7 @@ pub async fn capture(
     (login, user_id, provider): (&str, &str, &str),
     credential: &Credential,
     account: &Account,
-    agreed: bool,
+    agreed: Option<&str>,
 ) -> Result<Captured, ConnectionError> {
     let now = time::now_ms();
     let payload = sealable(credential);

@@ -14,6 +14,7 @@
 //! ```
 //! What was found is looked at to the end: a login does not expire while it is verified, unless it waits for an
 //! answer: another account than the one that is connected is asked about. Who signs in anew takes the question back.
+//! What nobody has said no to is `ready` again too, until it is looked at again; what its person agreed to stays agreed.
 //! It is put back when its server was stopped before its sandbox was made. The wish to cancel is a column of the row,
 //! as a run's is.
 
@@ -120,7 +121,9 @@ impl Status {
             (Self::Preparing, Change::Ready { .. }) => Some(Self::Ready),
             (Self::Ready | Self::Verifying, Change::Found) => Some(Self::Verifying),
             (Self::Verifying, Change::Checked { .. } | Change::Ask(_) | Change::Agree { .. }) => Some(Self::Verifying),
-            (Self::Verifying, Change::NotProven(_)) => Some(Self::Ready),
+            // Who says it twice has said it.
+            (Self::Ready, Change::Agree { .. }) => Some(Self::Ready),
+            (Self::Verifying, Change::NotProven(_) | Change::Unsaid(_)) => Some(Self::Ready),
             (Self::Verifying, Change::Proven(_)) => Some(Self::Connected),
             (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Expire) => Some(Self::Expired),
             (Self::Requested | Self::Preparing | Self::Ready | Self::Verifying, Change::Warn | Change::Extend) => {
@@ -134,9 +137,10 @@ impl Status {
             | (Self::Requested | Self::Ready | Self::Verifying, Change::Ready { .. })
             | (Self::Preparing | Self::Ready | Self::Verifying, Change::Take { .. })
             | (Self::Requested | Self::Preparing, Change::Found)
-            | (Self::Requested | Self::Preparing | Self::Ready, Change::NotProven(_) | Change::Proven(_))
-            | (Self::Requested | Self::Preparing | Self::Ready, Change::Checked { .. })
-            | (Self::Requested | Self::Preparing | Self::Ready, Change::Ask(_) | Change::Agree { .. })
+            | (Self::Requested | Self::Preparing | Self::Ready, Change::NotProven(_) | Change::Unsaid(_))
+            | (Self::Requested | Self::Preparing | Self::Ready, Change::Proven(_) | Change::Checked { .. })
+            | (Self::Requested | Self::Preparing | Self::Ready, Change::Ask(_))
+            | (Self::Requested | Self::Preparing, Change::Agree { .. })
             | (Self::Connected | Self::Failed | Self::Expired | Self::Cancelled, _) => None,
         }
     }
@@ -186,6 +190,8 @@ pub enum Change {
     },
     /// It was none, and why.
     NotProven(Failure),
+    /// Whether it is one was not said, and why: it is looked at again.
+    Unsaid(Failure),
     /// It was one, and is kept: the connection.
     Proven(connections::View),
     /// The deadline may be near.
@@ -253,6 +259,9 @@ pub enum Denied {
     /// Its person is asked nothing, or about another account.
     #[error("nobody is asked about this account")]
     NotAsked,
+    /// It is to end: somebody has cancelled it, or switched its person off.
+    #[error("somebody has cancelled the login")]
+    Cancelled,
 }
 
 impl Login {
@@ -307,7 +316,7 @@ impl Login {
             Change::Found => {
                 // What its person has agreed to stays agreed, also for a server that looks anew.
                 if self.status == Status::Ready || self.waits_for_an_answer() {
-                    login.question = None;
+                    login.question = login.question.filter(|question| question.agreed);
                     told.push(EventBody::Verifying);
                 }
             }
@@ -331,7 +340,14 @@ impl Login {
                 login.question = None;
                 told.push(EventBody::NotProven { error: error.clone() });
             }
+            Change::Unsaid(error) => {
+                login.question = login.question.filter(|question| question.agreed);
+                told.push(EventBody::NotProven { error: error.clone() });
+            }
             Change::Proven(connection) => {
+                if self.cancel_requested_at.is_some() {
+                    return Err(Denied::Cancelled);
+                }
                 login.question = None;
                 told.push(EventBody::Connected { connection: connection.clone() });
             }

@@ -5,7 +5,7 @@ use super::{
     logins::{self, Changed},
     vault,
 };
-use crate::domain::login::{Change, Login};
+use crate::domain::login::{Change, Denied, Login, Status};
 use sqlx::{Any, FromRow, Transaction};
 
 /// The table, as the vault binds secrets to it.
@@ -58,7 +58,7 @@ pub async fn put<E: From<StoreError>>(
     now: i64,
     seal: impl FnOnce(Option<&str>, &str) -> Result<Vec<u8>, E>,
 ) -> Result<CredentialRow, E> {
-    let mut transaction = store.begin().await?;
+    let mut transaction = store.begin_durable().await?;
     let under = vault::sealing(&mut transaction).await?;
     let row = put_in(&mut transaction, (user_id, provider), described, now, |id| seal(under.as_deref(), id)).await?;
     transaction.commit().await.map_err(StoreError::from)?;
@@ -77,7 +77,9 @@ pub enum Captured {
 }
 
 /// Stores what a login has left, like [`put`], and connects the login by it, both or neither: `proven` says what happens
-/// to the login. Another account than the one that is there is replaced only where that was `agreed` to.
+/// to the login. Another account than the one that is there is replaced only where its person has `agreed` to that, of
+/// the account of this name; and nothing is kept of somebody who has cancelled, or is switched off. Where it was stored
+/// before, and the answer to that was lost, it is as if it were done now.
 ///
 /// # Errors
 /// The database does not answer, or `seal` or `proven` refuses.
@@ -85,14 +87,19 @@ pub async fn capture<E: From<StoreError>>(
     store: &Store,
     (login, user_id, provider): (&str, &str, &str),
     described: &Described<'_>,
-    agreed: bool,
+    agreed: Option<&str>,
     now: i64,
     seal: impl FnOnce(Option<&str>, &str) -> Result<Vec<u8>, E>,
     proven: impl FnOnce(CredentialRow) -> Result<Change, E>,
 ) -> Result<Captured, E> {
-    let mut transaction = store.begin().await?;
+    let mut transaction = store.begin_durable().await?;
     // Whoever seals waits here: what is there stays so until this is over.
     let under = vault::sealing(&mut transaction).await?;
+    // Changes nothing, and takes a lock: who switches somebody off does so before this, or after it.
+    let is_on = sqlx::query("UPDATE users SET role = role WHERE id = $1 AND disabled_at IS NULL").bind(user_id);
+    if is_on.execute(&mut *transaction).await.map_err(StoreError::from)?.rows_affected() == 0 {
+        return Ok(Captured::Denied(Changed::Denied(Denied::Cancelled)));
+    }
     let before: Option<CredentialRow> = sqlx::query_as(OF_PERSON)
         .bind(user_id)
         .bind(provider)
@@ -102,7 +109,8 @@ pub async fn capture<E: From<StoreError>>(
     let is_other = |before: &CredentialRow| {
         before.account_id.as_deref().is_some_and(|account| Some(account) != described.account_id)
     };
-    if let Some(other) = before.filter(|before| !agreed && is_other(before)) {
+    let name = |before: &CredentialRow| before.account.clone().or(before.account_id.clone());
+    if let Some(other) = before.filter(|before| is_other(before) && agreed != name(before).as_deref()) {
         return Ok(Captured::Other(Box::new(other)));
     }
     let row = put_in(&mut transaction, (user_id, provider), described, now, |id| seal(under.as_deref(), id)).await?;
@@ -111,7 +119,14 @@ pub async fn capture<E: From<StoreError>>(
             transaction.commit().await.map_err(StoreError::from)?;
             Ok(Captured::Kept(login))
         }
-        denied @ (Changed::Denied(_) | Changed::None) => Ok(Captured::Denied(denied)),
+        denied @ (Changed::Denied(_) | Changed::None) => {
+            transaction.rollback().await.map_err(StoreError::from)?;
+            let kept = match denied {
+                Changed::Denied(Denied::State(Status::Connected)) => store.login(login).await?,
+                Changed::Denied(_) | Changed::Done(_) | Changed::None => None,
+            };
+            Ok(kept.map_or(Captured::Denied(denied), |login| Captured::Kept(Box::new(login))))
+        }
     }
 }
 
@@ -180,7 +195,7 @@ pub async fn write_back<E: From<StoreError>>(
     now: i64,
     seal: impl FnOnce(Option<&str>) -> Result<Vec<u8>, E>,
 ) -> Result<bool, E> {
-    let mut transaction = store.begin().await?;
+    let mut transaction = store.begin_durable().await?;
     let sealed = seal(vault::sealing(&mut transaction).await?.as_deref())?;
     let update = "UPDATE encrypted_credentials
                   SET encrypted_data = $1, version = version + 1, updated_at = $2, fresh_until = $3, expires_at = $4,

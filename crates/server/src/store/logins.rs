@@ -4,7 +4,7 @@
 //! that tell of it. A person has one open login with a provider: the database refuses a second.
 
 use super::{
-    Store, StoreError,
+    Kind, Store, StoreError,
     runs::{After, parse, parse_optional},
 };
 use crate::domain::login::{Change, Denied, Event, EventBody, Login, Status};
@@ -12,6 +12,9 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 
 /// The most events of a page.
 const PAGE_MAX: i64 = 256;
+
+/// The number of PostgreSQL's advisory lock that whoever opens a login holds meanwhile.
+const OPENING_LOCK: i64 = 0x706f_6c79_6c67_696e; // "polylgin"
 
 /// What [`login_of`] reads, and the rest of the query.
 macro_rules! select {
@@ -34,6 +37,8 @@ pub enum Opened {
     Before(Login),
     /// As many are open as may be, of all people together.
     Full,
+    /// There is no room for one more.
+    NoRoom,
 }
 
 /// What became of a change of a login.
@@ -63,20 +68,37 @@ pub struct OpenLogin {
 }
 
 impl Store {
-    /// Opens a login, unless its person has one open with this provider, or `most` are open.
-    pub async fn open_login(&self, (login, first): &(Login, EventBody), most: i64) -> Result<Opened, StoreError> {
+    /// Opens a login, unless its person has one open with this provider, or `most` are open, or there is not `room` for
+    /// one more beside so many that have no desktop yet. Two that are asked for at a time are counted one after the
+    /// other.
+    pub async fn open_login(
+        &self,
+        (login, first): &(Login, EventBody),
+        most: i64,
+        room: impl FnOnce(i64) -> bool,
+    ) -> Result<Opened, StoreError> {
         let mut tx = self.begin().await?;
-        // Changes nothing, and takes a lock: of two requests at a time, PostgreSQL shows the second what the first
-        // has stored before it looks.
-        sqlx::query("UPDATE users SET role = role WHERE id = $1").bind(&login.user_id).execute(&mut *tx).await?;
+        if self.kind == Kind::Postgres {
+            // Until the transaction is over. SQLite has one writer.
+            sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(OPENING_LOCK).execute(&mut *tx).await?;
+        }
         let open = select!("WHERE user_id = $1 AND provider = $2 AND completed_at IS NULL");
         let open = sqlx::query(open).bind(&login.user_id).bind(&login.provider).fetch_optional(&mut *tx).await?;
         if let Some(open) = open {
             return Ok(Opened::Before(login_of(&open)?));
         }
-        let count = sqlx::query("SELECT COUNT(*) AS n FROM auth_sessions WHERE completed_at IS NULL");
-        if count.fetch_one(&mut *tx).await?.try_get::<i64, _>("n")? >= most {
+        let count = "SELECT status, COUNT(*) AS n FROM auth_sessions WHERE completed_at IS NULL GROUP BY status";
+        let (mut all, mut under_way) = (0, 0);
+        for row in sqlx::query(count).fetch_all(&mut *tx).await? {
+            let n: i64 = row.try_get("n")?;
+            all += n;
+            under_way += if status_of(&row)?.has_desktop() { 0 } else { n };
+        }
+        if all >= most {
             return Ok(Opened::Full);
+        }
+        if !room(under_way) {
+            return Ok(Opened::NoRoom);
         }
         sqlx::query(
             "INSERT INTO auth_sessions \

@@ -59,7 +59,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// `synchronous = NORMAL` in WAL mode: what was committed outlives a kill -9 of the server at any moment,
 /// and the file is never damaged. A power cut may take the last commits with it, as it takes the sandboxes
-/// that they speak of; syncing each commit would cost milliseconds for every event of a run.
+/// that they speak of; syncing each commit would cost milliseconds for every event of a run. What outlives its
+/// sandbox is synced: [`Store::begin_durable`].
 /// The busy timeout is for another process (`polydev user`, a backup) that holds the write lock.
 /// `auto_vacuum` comes first, because it must be said before there is anything in the file: what is deleted can be
 /// given back to the disk later (`retention.rs`). A log that has grown is cut to 64 MiB once it is folded in.
@@ -151,10 +152,24 @@ impl Store {
     /// # Errors
     /// No connection is to be had.
     pub async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        // A deferred transaction that turns from reading to writing is refused at once
+        // when another process has written meanwhile.
+        self.begin_in_sqlite("PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE").await
+    }
+
+    /// The same for what a power cut must not take once it is committed: a credential, whose sandbox goes, and whose
+    /// provider gives no second one. On SQLite the log is synced with the commit, which takes a disk's millisecond, and
+    /// so is what is written without a transaction until the next one begins. PostgreSQL syncs every commit.
+    ///
+    /// # Errors
+    /// No connection is to be had.
+    pub async fn begin_durable(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        self.begin_in_sqlite("PRAGMA synchronous = FULL; BEGIN IMMEDIATE").await
+    }
+
+    async fn begin_in_sqlite(&self, begin: &'static str) -> Result<Transaction<'static, Any>, StoreError> {
         Ok(match self.kind {
-            // A deferred transaction that turns from reading to writing is refused at once
-            // when another process has written meanwhile.
-            Kind::Sqlite => self.write.begin_with("BEGIN IMMEDIATE").await?,
+            Kind::Sqlite => self.write.begin_with(begin).await?,
             Kind::Postgres => self.write.begin().await?,
         })
     }

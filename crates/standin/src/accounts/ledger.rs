@@ -297,6 +297,13 @@ impl Ledger {
         }
     }
 
+    /// Nothing is told about the account, or is again, whichever of its logins asks.
+    pub(crate) fn silence(&self, person: &Person, provider: Provider, is_silent: bool) {
+        for login in self.state().logins.iter_mut().filter(|login| login.is_of(person, provider)) {
+            login.mute = is_silent;
+        }
+    }
+
     /// Every access token of the account expires now.
     pub(crate) fn expire(&self, person: &Person, provider: Provider) {
         let now = clock::now();

@@ -123,6 +123,24 @@ fn another_account_is_asked_about_for_as_long_as_the_desktop_lasts() {
     assert_eq!(agreed.step(&agree("bob"), 3).unwrap(), (agreed.clone(), vec![]), "it may be said twice");
     assert_eq!(agreed.step(&Change::Expire, TTL), Err(Denied::State(Status::Verifying)), "it is looked at to the end");
     assert_eq!(agreed.step(&Change::Proven(view()), 3).unwrap().0.question, None);
+    // Who agreed and left has agreed, also where nobody says anything at that moment. A no is another thing.
+    let why = Failure::new(Code::ProviderUnavailable, "it is down");
+    let (later, told) = agreed.step(&Change::Unsaid(why.clone()), 3).unwrap();
+    assert_eq!((later.status, &told[..]), (Status::Ready, &[EventBody::NotProven { error: why.clone() }][..]));
+    assert_eq!(later.step(&agree("bob"), 3).unwrap(), (later.clone(), vec![]));
+    assert_eq!(later.step(&agree("eve"), 3), Err(Denied::NotAsked));
+    let (again, told) = later.step(&Change::Found, 4).unwrap();
+    assert_eq!((&again.question, &told[..]), (&agreed.question, &[EventBody::Verifying][..]));
+    assert_eq!(again.step(&Change::NotProven(why.clone()), 5).unwrap().0.question, None);
+    assert_eq!(asked.step(&Change::Unsaid(why), 5).unwrap().0.question, None, "nothing was agreed to");
+}
+
+#[test]
+fn who_has_cancelled_is_not_connected() {
+    let verifying = Login { status: Status::Verifying, ..new() };
+    let cancelled = Login { cancel_requested_at: Some(1), ..verifying.clone() };
+    assert_eq!(cancelled.step(&Change::Proven(view()), 2), Err(Denied::Cancelled));
+    assert_eq!(verifying.step(&Change::Proven(view()), 2).unwrap().0.status, Status::Connected);
 }
 
 #[test]
@@ -178,6 +196,7 @@ fn changes() -> impl Strategy<Value = Change> {
         })),
         "[ab]".prop_map(|account| Change::Agree { account }),
         Just(Change::NotProven(failure())),
+        Just(Change::Unsaid(failure())),
         Just(Change::Proven(view())),
         Just(Change::Warn),
         Just(Change::Extend),
@@ -201,7 +220,8 @@ proptest! {
             prop_assert_eq!(next.last_seq, login.last_seq + events.len() as i64);
             prop_assert_eq!(next.completed_at.is_some(), next.status.is_over());
             prop_assert!(next.status == login.status || !events.is_empty(), "a new state is told");
-            prop_assert!(next.question.is_none() || next.status == Status::Verifying);
+            prop_assert!(!next.waits_for_an_answer() || next.status == Status::Verifying);
+            prop_assert!(next.question.is_none() || next.status.has_desktop());
             if events.is_empty() {
                 prop_assert_eq!(&next, &login);
             }

@@ -4,12 +4,16 @@ use super::insert_user;
 use crate::support::db;
 use polydev_server::{
     domain::{
+        connections::{self, View},
         failure::{Code, Failure},
         login::{Change, Denied, EventBody, Login, StageName, Status},
     },
+    providers::Method,
     store::{
-        Store,
+        Store, StoreError,
+        credentials::{self, Captured, CredentialRow, Described},
         logins::{Changed, OpenLogin, Opened},
+        people,
         runs::After,
     },
 };
@@ -22,7 +26,7 @@ fn new(id: &str, user: &str, provider: &str, at: i64) -> (Login, EventBody) {
 }
 
 async fn open(store: &Store, id: &str, user: &str, at: i64) -> Opened {
-    store.open_login(&new(id, user, "claude", at), MOST).await.unwrap()
+    store.open_login(&new(id, user, "claude", at), MOST, |_| true).await.unwrap()
 }
 
 async fn change(store: &Store, id: &str, change: Change, at: i64) -> Login {
@@ -50,7 +54,7 @@ async fn a_person_signs_in_at_a_provider_once_at_a_time() {
             assert_eq!(other, &Opened::Before(first.clone()));
         }
         assert!(matches!(open(&store, "lgn_b", "usr_2", 1000).await, Opened::New(_)), "another person");
-        let codex = store.open_login(&new_codex("lgn_c"), MOST).await.unwrap();
+        let codex = store.open_login(&new_codex("lgn_c"), MOST, |_| true).await.unwrap();
         assert!(matches!(codex, Opened::New(_)), "another provider");
         // The database itself refuses a second.
         let second = "INSERT INTO auth_sessions (session_id, user_id, provider, status, stages, started_at, expires_at) \
@@ -72,7 +76,7 @@ async fn no_more_are_open_than_may_be() {
         for user in ["usr_1", "usr_2", "usr_3"] {
             insert_user(&store, user).await;
         }
-        let ask = async |id, user| store.open_login(&new(id, user, "claude", 1000), 2).await.unwrap();
+        let ask = async |id, user| store.open_login(&new(id, user, "claude", 1000), 2, |_| true).await.unwrap();
         assert!(matches!(ask("lgn_1", "usr_1").await, Opened::New(_)));
         assert!(matches!(ask("lgn_2", "usr_2").await, Opened::New(_)));
         assert_eq!(ask("lgn_3", "usr_3").await, Opened::Full);
@@ -81,6 +85,133 @@ async fn no_more_are_open_than_may_be() {
         assert!(matches!(ask("lgn_3", "usr_3").await, Opened::New(_)));
     })
     .await;
+}
+
+#[tokio::test]
+async fn no_more_are_open_than_may_be_of_all_who_ask_at_once() {
+    db::each_database(async |store| {
+        let users: Vec<String> = (0..8).map(|n| format!("usr_{n}")).collect();
+        for user in &users {
+            insert_user(&store, user).await;
+        }
+        let asked = users.iter().enumerate().map(|(n, user)| {
+            let store = &store;
+            async move {
+                let login = new(&format!("lgn_{n}"), user, "claude", 1000);
+                // There is room for three that are being made.
+                store.open_login(&login, 6, |under_way| under_way < 3).await.unwrap()
+            }
+        });
+        let opened = futures_util::future::join_all(asked).await;
+        let count = |is: fn(&Opened) -> bool| opened.iter().filter(|opened| is(opened)).count();
+        assert_eq!(count(|opened| matches!(opened, Opened::New(_))), 3, "{opened:?}");
+        assert_eq!(count(|opened| matches!(opened, Opened::NoRoom)), 5, "{opened:?}");
+        for login in store.open_logins().await.unwrap() {
+            change(&store, &login.id, take("sbx_1"), 1100).await;
+            change(&store, &login.id, Change::Ready { at: 1200 }, 1200).await;
+        }
+        let asked =
+            users.iter().map(|user| {
+                let store = &store;
+                async move {
+                    store.open_login(&new(&format!("lgn_{user}"), user, "codex", 2000), 6, |_| true).await.unwrap()
+                }
+            });
+        let opened = futures_util::future::join_all(asked).await;
+        let new = opened.iter().filter(|opened| matches!(opened, Opened::New(_))).count();
+        assert_eq!((new, store.open_logins().await.unwrap().len()), (3, 6), "{opened:?}");
+    })
+    .await;
+}
+
+/// Keeps a login of this account, where its person has agreed to replace this one.
+async fn capture(store: &Store, login: &str, account: &str, agreed: Option<&str>) -> Captured {
+    let described =
+        Described { method: "login", account: Some(account), account_id: Some(account), ..Described::default() };
+    let seal = |_: Option<&str>, _: &str| Ok::<_, StoreError>(account.as_bytes().to_vec());
+    let proven = |row: CredentialRow| {
+        Ok(Change::Proven(View {
+            provider: row.provider,
+            status: connections::Status::Active,
+            method: Method::Login,
+            account: row.account,
+            plan: None,
+            connected_at: String::new(),
+            expires_at: None,
+            error: None,
+        }))
+    };
+    let of = (login, "usr_1", "claude");
+    credentials::capture(store, of, &described, agreed, 2000, seal, proven).await.unwrap()
+}
+
+/// A login of the first person that is looked at.
+async fn verifying(store: &Store, id: &str) {
+    open(store, id, "usr_1", 1000).await;
+    change(store, id, take("sbx_1"), 1100).await;
+    change(store, id, Change::Ready { at: 1200 }, 1200).await;
+    change(store, id, Change::Found, 1300).await;
+}
+
+async fn kept(store: &Store) -> Option<(String, i64)> {
+    let row = credentials::get(store, "usr_1", "claude").await.unwrap();
+    row.map(|row| (String::from_utf8(row.encrypted_data).unwrap(), row.version))
+}
+
+#[tokio::test]
+async fn what_is_kept_is_kept_once_and_said_as_often_as_it_is_asked() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        verifying(&store, "lgn_1").await;
+        // Whoever did not hear of the first does it again.
+        for _ in 0..2 {
+            let Captured::Kept(login) = capture(&store, "lgn_1", "ada", None).await else { panic!("it is kept") };
+            assert_eq!((login.status, kept(&store).await), (Status::Connected, Some(("ada".into(), 1))));
+        }
+        // Another's is not replaced, but where its person has agreed, to the one that is there.
+        verifying(&store, "lgn_2").await;
+        for agreed in [None, Some("bob")] {
+            let captured = capture(&store, "lgn_2", "eve", agreed).await;
+            assert!(matches!(&captured, Captured::Other(row) if row.account.as_deref() == Some("ada")), "{captured:?}");
+        }
+        assert_eq!(kept(&store).await, Some(("ada".into(), 1)));
+        assert!(matches!(capture(&store, "lgn_2", "eve", Some("ada")).await, Captured::Kept(_)));
+        assert_eq!(kept(&store).await, Some(("eve".into(), 2)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_who_has_cancelled_or_is_switched_off() {
+    db::each_database(async |store| {
+        insert_user(&store, "usr_1").await;
+        verifying(&store, "lgn_1").await;
+        assert!(store.cancel_login("lgn_1", 1400).await.unwrap());
+        let cancelled = capture(&store, "lgn_1", "ada", None).await;
+        assert!(matches!(cancelled, Captured::Denied(Changed::Denied(Denied::Cancelled))), "{cancelled:?}");
+        change(&store, "lgn_1", Change::Cancel, 1500).await;
+        verifying(&store, "lgn_2").await;
+        people::disable_user(&store, "usr_1", 1600).await.unwrap();
+        let off = capture(&store, "lgn_2", "ada", None).await;
+        assert!(matches!(off, Captured::Denied(Changed::Denied(Denied::Cancelled))), "{off:?}");
+        assert_eq!(kept(&store).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_power_cut_takes_no_credential() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&polydev_server::store::sqlite_url(&dir.path().join("db"))).await.unwrap();
+    insert_user(&store, "usr_1").await;
+    // Whether the last transaction was synced with its commit: 2 is FULL, 1 is NORMAL.
+    let synced = async || sqlx::query_scalar::<_, i64>("PRAGMA synchronous").fetch_one(store.write()).await.unwrap();
+    verifying(&store, "lgn_1").await;
+    assert_eq!(synced().await, 1);
+    assert!(matches!(capture(&store, "lgn_1", "ada", None).await, Captured::Kept(_)));
+    assert_eq!(synced().await, 2);
+    verifying(&store, "lgn_2").await;
+    assert_eq!(synced().await, 1);
 }
 
 #[tokio::test]
