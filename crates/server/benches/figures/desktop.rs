@@ -4,7 +4,8 @@
 //!   POST /logins ─► sandbox ─► agent ─► X: VNC answers ─► window manager ─► terminal in front ─► ready
 //!                                                                                └─► Firefox is mapped
 //! ```
-//! Each in a sandbox made for it, when nothing is left of the one before. Beside it the X server alone.
+//! Each in a sandbox made for it, when nothing is left of the one before. Beside it the X server alone. Then the same of
+//! one that was made ahead: `warm.rs`.
 
 use crate::{
     Bench,
@@ -14,7 +15,7 @@ use crate::{
     setting,
     table::{head, one, row},
     tally::{Tally, round},
-    through,
+    through, warm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use eventsource_stream::Eventsource;
@@ -44,7 +45,7 @@ const WITHIN: Duration = Duration::from_secs(120);
 /// How often it is looked whether there is a sandbox, an agent, a socket.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// The first bytes of a screen that answers (RFC 6143, 7.1.1).
-const VERSION: &[u8; 12] = b"RFB 003.008\n";
+pub(crate) const VERSION: &[u8; 12] = b"RFB 003.008\n";
 /// No desktop is made ahead.
 const COLD: &str = "[pool]\ncli = 0\ndesktop = 0\n";
 
@@ -130,6 +131,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Value> {
         (name.clone(), json!(round(Tally::of(times).median)))
     });
     figures.insert("stages_ms".to_owned(), Value::from_iter(stages));
+    figures.insert("warm".to_owned(), warm::measure(bench, times).await?);
     Ok(figures.into())
 }
 
@@ -149,7 +151,7 @@ async fn click(server: &Server) -> Result<Came> {
 }
 
 /// When the login's page reads that it is ready.
-async fn page(server: &Server, id: &str, clicked: Instant) -> Result<f64> {
+pub(crate) async fn page(server: &Server, id: &str, clicked: Instant) -> Result<f64> {
     let stream = server.request(Method::GET, &format!("/logins/{id}/events")).send().await?.error_for_status()?;
     let mut frames = stream.bytes_stream().eventsource();
     while let Some(frame) = frames.next().await {
@@ -239,6 +241,6 @@ async fn bare(image: &Image) -> Result<Bare> {
     Ok(Bare { vnc, cpu_s })
 }
 
-fn since(began: Instant) -> f64 {
+pub(crate) fn since(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }

@@ -49,6 +49,7 @@ mod server;
 mod table;
 mod tally;
 mod through;
+mod warm;
 mod web;
 mod yardstick;
 

@@ -86,7 +86,7 @@ impl Cgroups {
         Ok(Self::parse(&fs::read_to_string("/proc/self/mountinfo")?))
     }
 
-    fn parse(mountinfo: &str) -> Self {
+    pub(super) fn parse(mountinfo: &str) -> Self {
         let hierarchy = |line: &str| {
             let (mount, filesystem) = line.split_once(" - ")?;
             let mount = PathBuf::from(mount.split(' ').nth(4)?);

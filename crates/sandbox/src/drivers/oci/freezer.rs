@@ -93,3 +93,41 @@ fn wait_until_frozen(freezer: &Freezer) -> io::Result<()> {
 pub(super) fn thaw(cgroups: &Cgroups, id: &SandboxId) -> io::Result<()> {
     Freezer::of(cgroups, id)?.thaw()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::{oci::cgroup::PARENT, process::end};
+
+    /// Sandboxes lie in version 1 where there are both; the contract's test has that. Here the kernel's other freezer.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to be frozen")]
+    fn version_2_stands_still_and_goes_on() {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let v2: String =
+            mounts.lines().filter(|line| line.contains(" - cgroup2 ")).map(|line| format!("{line}\n")).collect();
+        let cgroups = Cgroups::parse(&v2);
+        let (Some(mount), true) = (cgroups.v2(), rustix::process::geteuid().is_root()) else { return };
+        let letters: String =
+            format!("{:016}", std::process::id()).bytes().map(|n| char::from(n - b'0' + b'a')).collect();
+        let id: SandboxId = format!("sbx_{letters}").parse().unwrap();
+        assert!(cgroups.freezes() && freeze(&cgroups, &id).is_err(), "there is none yet");
+
+        let group = mount.join(PARENT).join(id.as_str());
+        fs::create_dir_all(&group).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        fs::write(group.join("cgroup.procs"), child.id().to_string()).unwrap();
+        freeze(&cgroups, &id).unwrap();
+        freeze(&cgroups, &id).unwrap();
+        let events = || fs::read_to_string(group.join("cgroup.events")).unwrap();
+        assert!(events().contains("frozen 1"));
+        thaw(&cgroups, &id).unwrap();
+        assert_eq!(fs::read_to_string(group.join("cgroup.freeze")).unwrap().trim(), "0");
+        // It need not be thawed to die.
+        freeze(&cgroups, &id).unwrap();
+        end(&[child.id().cast_signed()], |_| true, STILL_WITHIN).unwrap();
+        child.wait().unwrap();
+        cgroups.destroy(&id).unwrap();
+        assert!(!group.exists());
+    }
+}
