@@ -321,6 +321,9 @@ pub(super) async fn read(provider: &dyn Provider, guest: &Guest) -> Result<Files
         match guest.read_file(&format!("{HOME}/{}", file.path), FILE_MAX as u64).await {
             Ok(content) => drop(files.insert(file.name.into(), content)),
             Err(GuestError::Agent { source, .. }) if source.code == ErrorCode::NotFound => {}
+            // There is a login without it.
+            Err(GuestError::TooLarge { .. }) if !file.required => {}
+            Err(GuestError::Agent { source, .. }) if !file.required && source.code == ErrorCode::NotAFile => {}
             Err(GuestError::TooLarge { .. }) => return Err(Unread::Refused("it is far too large".into())),
             Err(GuestError::Agent { source, .. }) if source.code == ErrorCode::NotAFile => {
                 return Err(Unread::Refused("it is no regular file".into()));

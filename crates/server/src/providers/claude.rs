@@ -104,8 +104,8 @@ impl Provider for Claude {
                 let model = |m: &Value| probe::model(text(m, "/id"), text(m, "/display_name"));
                 Ok(Proof { models: probe::models(items(&answer, "/data"), model), account: None })
             }
-            Credential::Login(_) => {
-                let account = Some(ClaudeLogin.account(status, body)?);
+            Credential::Login(login) => {
+                let account = Some(ClaudeLogin.account(login, status, body)?);
                 Ok(Proof { models: probe::known(&["claude-opus-5-5", "opus", "sonnet", "haiku"]), account })
             }
         }

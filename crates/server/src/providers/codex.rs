@@ -111,8 +111,8 @@ impl Provider for Codex {
                 });
                 Ok(Proof { models, account: None })
             }
-            Credential::Login(_) => {
-                let account = Some(CodexLogin.account(status, body)?);
+            Credential::Login(login) => {
+                let account = Some(CodexLogin.account(login, status, body)?);
                 Ok(Proof { models: probe::known(&[ABOUT.default_model]), account })
             }
         }

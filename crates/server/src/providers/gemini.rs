@@ -92,8 +92,8 @@ impl Provider for Gemini {
                 });
                 Ok(Proof { models, account: None })
             }
-            Credential::Login(_) => {
-                let account = Some(GeminiLogin.account(status, body)?);
+            Credential::Login(login) => {
+                let account = Some(GeminiLogin.account(login, status, body)?);
                 Ok(Proof { models: probe::known(&[ABOUT.default_model, "gemini-2.5-flash"]), account })
             }
         }

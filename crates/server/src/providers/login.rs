@@ -46,8 +46,9 @@ pub trait SignIn: Send + Sync {
     /// The request that asks the provider whose login it is, with its access token.
     fn whose(&self, login: &Login) -> ProbeRequest;
 
-    /// What the answer to [`SignIn::whose`] means.
-    fn account(&self, status: u16, body: &[u8]) -> Result<Account, Failure>;
+    /// What the answer to [`SignIn::whose`] means. Where a provider names several accounts, the one that the login says
+    /// it is of, if that is among them.
+    fn account(&self, login: &Login, status: u16, body: &[u8]) -> Result<Account, Failure>;
 
     /// What of it is secret: whoever has one of these has the login, or some of it.
     fn tokens(&self, login: &Login) -> Vec<SecretString>;

@@ -86,15 +86,19 @@ pub(super) fn holder(request: &Received, ledger: &Ledger) -> Result<Holder, Box<
 
 /// `GET /backend-api/wham/accounts/check`.
 pub(super) fn accounts_check(holder: &Holder) -> Reply {
-    let id = holder.person.uuid("chatgpt account");
+    // All that the person has, of which the token is for one: here the second.
+    let [other, own] = ["chatgpt account of another workspace", "chatgpt account"].map(|id| holder.person.uuid(id));
     // Where the account's workspace is served: without it, no request for an answer is made.
-    let account = json!({
-        "id": id, "name": null, "plan_type": "plus", "structure": "personal", "profile_picture_url": null,
-        "is_deactivated": false, "can_access_with_session": true, "sso_connection_name": null,
-        "is_fedramp_compliant_workspace": false, "workspace_backend_origin": "https://chatgpt.com",
-        "account_routing_override": "NO_CONSTRAINT",
-    });
-    json(200, &json!({"accounts": [account], "account_ordering": [id], "default_account_id": id}))
+    let account = |id: &str, plan: &str| {
+        json!({
+            "id": id, "name": null, "plan_type": plan, "structure": "personal", "profile_picture_url": null,
+            "is_deactivated": false, "can_access_with_session": true, "sso_connection_name": null,
+            "is_fedramp_compliant_workspace": false, "workspace_backend_origin": "https://chatgpt.com",
+            "account_routing_override": "NO_CONSTRAINT",
+        })
+    };
+    let accounts = [account(&other, "free"), account(&own, "plus")];
+    json(200, &json!({"accounts": accounts, "account_ordering": [other, own], "default_account_id": other}))
 }
 
 /// `GET /backend-api/wham/usage`.

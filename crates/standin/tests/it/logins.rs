@@ -244,10 +244,12 @@ async fn each_provider_says_who_is_signed_in() {
         let roles = get("https://api.anthropic.com/api/oauth/claude_cli/roles", token(Provider::Claude)).await;
         assert_eq!(roles["organization_role"], "admin");
         let check = get("https://chatgpt.com/backend-api/wham/accounts/check", token(Provider::Codex)).await;
-        assert_eq!(check["accounts"][0]["id"], account.id(Provider::Codex));
+        // Theirs is not the first.
+        assert_eq!(check["accounts"][1]["id"], account.id(Provider::Codex));
+        assert_ne!(check["accounts"][0]["id"], check["accounts"][1]["id"]);
         // Without these two, the tool never asks for an answer.
-        assert_eq!(check["accounts"][0]["workspace_backend_origin"], "https://chatgpt.com");
-        assert_eq!(check["accounts"][0]["account_routing_override"], "NO_CONSTRAINT");
+        assert_eq!(check["accounts"][1]["workspace_backend_origin"], "https://chatgpt.com");
+        assert_eq!(check["accounts"][1]["account_routing_override"], "NO_CONSTRAINT");
         let user = get("https://www.googleapis.com/oauth2/v2/userinfo", token(Provider::Gemini)).await;
         assert_eq!((&user["email"], &user["id"]), (&json!(account.email()), &json!(account.id(Provider::Gemini))));
     }

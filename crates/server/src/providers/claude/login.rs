@@ -98,7 +98,7 @@ impl SignIn for ClaudeLogin {
         }
     }
 
-    fn account(&self, status: u16, body: &[u8]) -> Result<Account, Failure> {
+    fn account(&self, _login: &Login, status: u16, body: &[u8]) -> Result<Account, Failure> {
         let answer = probe::answer(&ABOUT, status, body, |_| false)?;
         let id = text(&answer, "/account/uuid").to_owned();
         if id.is_empty() {

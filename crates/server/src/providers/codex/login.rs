@@ -111,14 +111,17 @@ impl SignIn for CodexLogin {
         }
     }
 
-    fn account(&self, status: u16, body: &[u8]) -> Result<Account, Failure> {
+    fn account(&self, login: &Login, status: u16, body: &[u8]) -> Result<Account, Failure> {
         let answer = probe::answer(&ABOUT, status, body, |_| false)?;
-        let first = items(&answer, "/accounts").first().cloned().unwrap_or_default();
-        let id = text(&first, "/id").to_owned();
+        // A person has several: their own, and those of their teams. The token is for the one that the login names.
+        let all = items(&answer, "/accounts");
+        let own = all.iter().find(|account| text(account, "/id") == login.account.id).or(all.first());
+        let own = own.cloned().unwrap_or_default();
+        let id = text(&own, "/id").to_owned();
         if id.is_empty() {
             return Err(Fault::Unavailable.failure(&ABOUT, "it names no account"));
         }
-        let said = |pointer| Some(text(&first, pointer).to_owned()).filter(|said| !said.is_empty());
+        let said = |pointer| Some(text(&own, pointer).to_owned()).filter(|said| !said.is_empty());
         Ok(Account { id, email: None, plan: said("/plan_type") })
     }
 

@@ -80,10 +80,8 @@ impl SignIn for GeminiLogin {
             return Err(NotALogin::Blank(FILE));
         }
         let claims = credentials.id_token.as_deref().and_then(claims).unwrap_or_default();
-        let active = match files.contains_key(ACCOUNTS) {
-            true => parse::<Accounts>(files, ACCOUNTS)?.active,
-            false => None,
-        };
+        // It is written in place, after the other, and nothing depends on it.
+        let active = parse::<Accounts>(files, ACCOUNTS).ok().and_then(|accounts| accounts.active);
         let email = Some(text(&claims, "/email").to_owned()).filter(|email| !email.is_empty()).or(active);
         let account = Account { id: text(&claims, "/sub").to_owned(), email: email.clone(), plan: None };
         let login = Login::new(account, credentials.expiry_date, None).with(FILE, &credentials);
@@ -101,7 +99,7 @@ impl SignIn for GeminiLogin {
         }
     }
 
-    fn account(&self, status: u16, body: &[u8]) -> Result<Account, Failure> {
+    fn account(&self, _login: &Login, status: u16, body: &[u8]) -> Result<Account, Failure> {
         let answer = probe::answer(&ABOUT, status, body, |_| false)?;
         let id = text(&answer, "/id").to_owned();
         if id.is_empty() {

@@ -1,7 +1,13 @@
 //! What is kept of a tool's own files, and what is not.
 
 use super::{provider, sample};
-use polydev_server::providers::login::{Change, FILE_MAX, Files, Login, NotALogin, change};
+use polydev_server::{
+    domain::failure::Code,
+    providers::{
+        Credential,
+        login::{Change, FILE_MAX, Files, Login, NotALogin, change},
+    },
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -53,6 +59,33 @@ fn a_finished_login_is_read_and_written_back_as_it_was() {
             assert!(!debug.contains("EMU"), "no token shows: {debug}");
         }
     }
+}
+
+#[test]
+fn what_only_goes_with_a_login_may_be_half_written() {
+    for half in [&b""[..], b"{\"active\": \"us", b"[]"] {
+        let mut half_written = files("gemini");
+        half_written.insert("google_accounts.json".into(), half.to_vec());
+        let login = read("gemini", &half_written).unwrap();
+        assert_eq!(login.account.email.as_deref(), Some("user@example.test"));
+    }
+}
+
+#[test]
+fn of_several_accounts_a_login_is_of_the_one_that_it_names() {
+    let login = read("codex", &files("codex")).unwrap();
+    let own = login.account.id.clone();
+    let credential = Credential::Login(login);
+    let proof = |ids: &[&str]| {
+        let accounts: Vec<Value> =
+            ids.iter().map(|id| json!({ "id": id, "plan_type": format!("plan of {id}") })).collect();
+        let answer = json!({ "accounts": accounts, "account_ordering": ids, "default_account_id": ids.first() });
+        provider("codex").probed(&credential, 200, answer.to_string().as_bytes()).map(|proof| proof.account.unwrap())
+    };
+    let account = proof(&["a personal one", &own, "another team's"]).unwrap();
+    assert_eq!((&account.id, account.plan), (&own, Some(format!("plan of {own}"))));
+    assert_eq!(proof(&["a personal one"]).unwrap().id, "a personal one", "it is another's");
+    assert_eq!(proof(&[]).unwrap_err().code, Code::ProviderUnavailable);
 }
 
 #[test]
