@@ -143,6 +143,10 @@ impl Desk {
             return Err(refuse(ErrorCode::TooLarge, message));
         }
         self.greeting.send_replace(Some(text));
+        // It may have been made long ago, and have slept since.
+        if let Some(screen) = self.screen.get() {
+            screen.look_up();
+        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use x11rb::{
     connection::Connection,
     errors::ReplyOrIdError,
     protocol::xproto::{
-        AtomEnum, ChangeWindowAttributesAux, ClientMessageEvent, ConnectionExt, EventMask, MapState, Window,
+        AtomEnum, ChangeWindowAttributesAux, ClientMessageEvent, ConnectionExt, EventMask, MapState, PropMode, Window,
     },
     rust_connection::RustConnection,
 };
@@ -50,6 +50,7 @@ x11rb::atom_manager! {
         _NET_WM_STATE,
         _NET_WM_STATE_MAXIMIZED_HORZ,
         _NET_WM_STATE_MAXIMIZED_VERT,
+        _POLYDEV_LOOK_UP,
     }
 }
 
@@ -95,6 +96,7 @@ impl SeenWindow {
 enum Wish {
     Activate(Window),
     Maximize(Window),
+    LookUp,
 }
 
 /// The screen, watched.
@@ -147,6 +149,12 @@ impl Screen {
     /// Gives a window all the room that there is.
     pub(crate) fn maximize(&self, window: Window) {
         self.wish(Wish::Maximize(window));
+    }
+
+    /// Has every program that watches the screen look at its own clock: while a sandbox stands still, so does what a
+    /// program has left to wait (`man 2 ppoll`), and the panel would tell an old time for up to a minute.
+    pub(crate) fn look_up(&self) {
+        self.wish(Wish::LookUp);
     }
 
     fn wish(&self, wish: Wish) {
@@ -235,6 +243,20 @@ impl Watcher {
             Wish::Maximize(window) => {
                 let states = (atoms._NET_WM_STATE_MAXIMIZED_HORZ, atoms._NET_WM_STATE_MAXIMIZED_VERT);
                 ClientMessageEvent::new(32, window, atoms._NET_WM_STATE, [add, states.0, states.1, PAGER, 0])
+            }
+            Wish::LookUp => {
+                // Nothing is added, which is a change all the same.
+                let (none, bits) = (&[], 8);
+                self.x.change_property(
+                    PropMode::APPEND,
+                    self.root,
+                    atoms._POLYDEV_LOOK_UP,
+                    AtomEnum::STRING,
+                    bits,
+                    0,
+                    none,
+                )?;
+                return Ok(());
             }
         };
         let to = EventMask::SUBSTRUCTURE_REDIRECT | EventMask::SUBSTRUCTURE_NOTIFY;
