@@ -57,7 +57,7 @@ describe("a login's events", () => {
   });
 
   it("tell that what was found was no login, until it is looked at again", () => {
-    const error = { code: "invalid_request", message: "the login is another account's" } as const;
+    const error = { code: "not_connected", message: "the login is another account's" } as const;
     const refused = fold(NOTHING, [
       { seq: 1, at, type: "login.verifying" },
       { seq: 2, at, type: "login.not_proven", error },
