@@ -105,6 +105,11 @@ export class Server {
     };
   }
 
+  /** The stand-in's proxy: by it a browser comes to the providers' pages. */
+  get proxy(): string {
+    return this.#proxy;
+  }
+
   /** The link that makes the first account. */
   get setupLink(): string {
     return readFileSync(join(this.dir, "data/setup-link"), "utf8").trim();

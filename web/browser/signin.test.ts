@@ -2,9 +2,9 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it, onTestFailed } from "vitest";
-import { close, launch, picture, Watched } from "./chromium";
+import { axe, close, launch, picture, Watched } from "./chromium";
 import { authorizes, desktopOf, shows, showsPage, toTerminal } from "./desk";
-import { PASSWORD, prompt, setUp, signIn } from "./person";
+import { ask, PASSWORD, prompt, setUp, signIn } from "./person";
 import { Server } from "./server";
 
 /**
@@ -91,6 +91,20 @@ async function somebody(): Promise<Watched> {
   return watched;
 }
 
+/** Goes to the dashboard, and disconnects there what is connected. */
+async function disconnects(page: Page, label: string): Promise<void> {
+  const card = page.getByRole("article", { name: label });
+  const disconnect = card.getByRole("button", { name: "Disconnect" });
+  await disconnect
+    .or(card.getByRole("link", { name: /^Connect/ }))
+    .first()
+    .waitFor();
+  if (!(await disconnect.isVisible())) return;
+  await disconnect.click();
+  await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
+  await card.getByRole("link", { name: /^Connect/ }).waitFor();
+}
+
 /** Opens a desktop on the page of the ways to connect, and waits until its terminal has the keys. */
 async function opens(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Open a desktop" }).click();
@@ -108,15 +122,7 @@ it.each(stories)("$name: from the app's own sign-in to an answer", async ({ name
   const { page } = watched;
   const keep = (step: string) => picture(page, `whole-${name}-${step}`);
   const card = page.getByRole("article", { name: label });
-  const disconnect = card.getByRole("button", { name: "Disconnect" });
-  await disconnect
-    .or(card.getByRole("link", { name: /^Connect/ }))
-    .first()
-    .waitFor();
-  if (await disconnect.isVisible()) {
-    await disconnect.click();
-    await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
-  }
+  await disconnects(page, label);
   await card.getByRole("link", { name: /^Connect/ }).click();
   await page.getByRole("button", { name: "Open a desktop" }).waitFor();
   await keep("1-connect");
@@ -139,6 +145,82 @@ it.each(stories)("$name: from the app's own sign-in to an answer", async ({ name
   await watched.close();
 });
 
+/** The page that the dialog links to, in a browser which is not the desktop's. */
+async function inOwnBrowser(page: Page): Promise<{ own: Page; close: () => Promise<void> }> {
+  const link = page.getByRole("dialog").getByRole("link", { name: /opens in a new tab/ });
+  const href = (await link.getAttribute("href")) ?? "";
+  const context = await browser.newContext({ proxy: { server: server.proxy }, ignoreHTTPSErrors: true });
+  const own = await context.newPage();
+  await own.goto(href);
+  return { own, close: () => close(context) };
+}
+
+it("signs in with one's own browser by the code that codex shows", async () => {
+  await server.account("carol", "codex", "/first");
+  const watched = await somebody();
+  const { page } = watched;
+  await disconnects(page, "Codex");
+  await page.goto("/connect/codex");
+  await page.getByRole("button", { name: "Sign in with my own browser" }).click();
+  const dialog = page.getByRole("dialog", { name: "Sign in with your own browser" });
+  const code = (await dialog.locator("code").textContent({ timeout: 60_000 })) ?? "";
+  expect(code).toMatch(/^[A-Z]{4}-[A-Z]{5}$/);
+  await dialog.getByRole("button", { name: "Copy the code" }).click();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(code);
+  expect(await axe(page, "all")).toEqual([]);
+  await picture(page, "own-browser-codex");
+
+  const { own, close } = await inOwnBrowser(page);
+  await own.getByLabel("Code").fill(code);
+  await own.getByRole("button", { name: "Continue" }).click();
+  await own.getByRole("button", { name: "Authorize" }).click();
+  await own.getByText("You are signed in to Codex").waitFor();
+  await close();
+  await page.getByText("as carol@example.test, by signing in here").waitFor({ timeout: 30_000 });
+  await page.getByRole("link", { name: "Ask it something" }).click();
+  await prompt(page, "What is 17*23?");
+  await page.getByRole("region", { name: "The answer" }).getByText("391").waitFor({ timeout: 30_000 });
+  await watched.close();
+});
+
+it("signs in with one's own browser by the code that claude's page shows, at the second try", async () => {
+  await server.account("dave", "claude", "/first");
+  const watched = await somebody();
+  const { page } = watched;
+  await disconnects(page, "Claude Code");
+  await page.goto("/connect/claude");
+  await opens(page);
+  await page.getByRole("button", { name: "Use my own browser" }).click();
+  const dialog = page.getByRole("dialog", { name: "Sign in with your own browser" });
+  const brings = async (): Promise<string> => {
+    await dialog.getByLabel("The code").waitFor({ timeout: 30_000 });
+    const { own, close } = await inOwnBrowser(page);
+    await own.getByRole("button", { name: "Authorize" }).click();
+    const code = await own.locator("textarea").inputValue();
+    await close();
+    return code;
+  };
+  await server.account("dave", "claude", "/fault?is=expired-code");
+  const expired = await brings();
+  await dialog.getByLabel("The code").fill(expired.slice(0, 10));
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await dialog.getByText("Copy all of it, with the # in the middle.").waitFor();
+  await dialog.getByLabel("The code").fill(expired);
+  expect(await axe(page, "all")).toEqual([]);
+  await picture(page, "own-browser-claude");
+  await dialog.getByRole("button", { name: "Sign in" }).click();
+  await dialog.getByText("That code wasn't accepted").waitFor({ timeout: 30_000 });
+  await picture(page, "own-browser-refused");
+
+  await server.account("dave", "claude", "/fault");
+  await dialog.getByRole("button", { name: "Ask for another page" }).click();
+  const code = await brings();
+  await dialog.getByLabel("The code").fill(code);
+  await page.keyboard.press("Enter");
+  await page.getByText("as dave@example.test, by signing in here").waitFor({ timeout: 30_000 });
+  await watched.close();
+});
+
 it("says what came of it where the provider denies, fails, is slow, or signs somebody else in", async () => {
   const watched = await somebody();
   const { page } = watched;
@@ -149,6 +231,10 @@ it("says what came of it where the provider denies, fails, is slow, or signs som
     await authorizes(page);
   };
   await server.account("bob", "codex", "/first");
+  // Whoever was connected before.
+  const { files } = (await server.account("bob", "codex", "/login")) as { files: Record<string, string> };
+  const encoded = Object.entries(files).map(([name, text]) => [name, Buffer.from(text).toString("base64")]);
+  await ask(page, "POST", "/connections/codex/import", { files: Object.fromEntries(encoded) });
 
   await page.goto("/connect/codex");
   await page.getByText("as bob@example.test. What you connect now takes the place of what is there.").waitFor();

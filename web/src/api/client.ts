@@ -18,6 +18,7 @@ export type Usage = Schemas["Usage"];
 export type Login = Schemas["LoginView"];
 export type LoginStatus = Schemas["LoginStatus"];
 export type LoginStage = Schemas["LoginStage"];
+export type LoginLink = Schemas["LoginLink"];
 export type LoginQuestion = Schemas["LoginQuestion"];
 export type LoginEvent = Schemas["LoginEvent"];
 

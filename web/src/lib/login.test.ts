@@ -31,6 +31,19 @@ const login: Login = {
 };
 
 describe("a login's events", () => {
+  it("tell of a page for one's own browser until it is over", () => {
+    const link = { verification_uri: "https://auth.openai.com/codex/device", user_code: "ABCD-EFGHI" };
+    const asked = fold(NOTHING, [{ seq: 1, at, type: "login.link_asked" }]);
+    expect(asked.link).toBe("asked");
+    const there = fold(asked, [{ seq: 2, at, type: "login.link", ...link }]);
+    expect(there.link).toEqual(link);
+    const error = { code: "not_connected", message: "the code has expired" } as const;
+    const over = fold(there, [{ seq: 3, at, type: "login.link_over", error }]);
+    expect([over.link, over.linkFailed]).toEqual([null, error]);
+    expect(fold(over, [{ seq: 4, at, type: "login.link_asked" }]).linkFailed).toBeNull();
+    expect(shown({ ...login, link }, NOTHING).link).toEqual(link);
+  });
+
   it("tell how far each stage is, once", () => {
     const events = [
       stage(1, "allocating", "active"),

@@ -1,4 +1,13 @@
-import type { Connection, Failure, Login, LoginEvent, LoginQuestion, LoginStage, LoginStatus } from "../api/client";
+import type {
+  Connection,
+  Failure,
+  Login,
+  LoginEvent,
+  LoginLink,
+  LoginQuestion,
+  LoginStage,
+  LoginStatus,
+} from "../api/client";
 
 /** A login as its events tell of it so far. */
 export type Folded = {
@@ -14,6 +23,10 @@ export type Folded = {
   checked: { command: string; exit_code?: number | null; said: string } | null;
   /** What its person is asked: whether another account may take the place of the one that is connected. */
   question: LoginQuestion | null;
+  /** By what its person may sign in with a browser of their own; `asked`: the tool is about to show it. */
+  link: LoginLink | "asked" | null;
+  /** Why nobody has signed in by the last one. */
+  linkFailed: Failure | null;
   /** Why what was found last was no login. */
   notProven: Failure | null;
   /** Somebody has signed in, as far as is known. */
@@ -34,6 +47,8 @@ export const NOTHING: Folded = {
   warned: false,
   checked: null,
   question: null,
+  link: null,
+  linkFailed: null,
   notProven: null,
   found: false,
   connection: null,
@@ -84,6 +99,12 @@ function apply(login: Folded, event: LoginEvent): Folded {
       return { ...login, question: null };
     case "login.not_proven":
       return { ...login, status: "ready", question: null, notProven: event.error, found: isUnsaid(event.error) };
+    case "login.link_asked":
+      return { ...login, link: "asked", linkFailed: null };
+    case "login.link":
+      return { ...login, link: { verification_uri: event.verification_uri, user_code: event.user_code } };
+    case "login.link_over":
+      return { ...login, link: null, linkFailed: event.error ?? null };
     case "login.warning":
       return { ...login, expiresAt: event.expires_at, warned: true };
     case "login.extended":
@@ -122,6 +143,8 @@ export function shown(login: Login, told: Folded): Shown {
     warned: told.warned && !(told.expiresAt !== null && Date.parse(login.expires_at) > Date.parse(told.expiresAt)),
     checked: told.checked,
     question: row ? (login.question ?? null) : told.question,
+    link: row ? (login.link ?? null) : told.link,
+    linkFailed: told.linkFailed,
     notProven: told.notProven,
     found: told.found,
     connection: told.connection,

@@ -1,4 +1,4 @@
-//! `/logins`: a desktop to sign in at a provider: open, look, follow, extend, cancel.
+//! `/logins`: a desktop to sign in at a provider: open, look, follow, extend, cancel. To sign in beside it: `links.rs`.
 
 use super::{
     App,
@@ -18,7 +18,7 @@ use crate::{
         audit::{Action, Deed},
         failure::{Code, Failure},
         id,
-        login::{Event, Login, Question, Stage, Status},
+        login::{Event, LinkPage, Login, Question, Stage, Status},
         people::{Principal, Scope},
         time,
     },
@@ -76,6 +76,8 @@ pub struct LoginView {
     pub command: Option<String>,
     /// What its person is asked before it is kept, while it is `verifying`; null where nothing is.
     pub question: Option<QuestionView>,
+    /// By what its person may sign in with a browser of their own, once the tool has shown it; null otherwise.
+    pub link: Option<LinkPage>,
     /// When it was asked for.
     pub started_at: String,
     /// Its deadline.
@@ -127,6 +129,7 @@ impl LoginView {
             status: login.status,
             stages: login.stages,
             command: login.command,
+            link: login.link.and_then(|link| link.page),
             question: login.question.and_then(QuestionView::of),
             started_at: time::rfc3339(login.started_at),
             expires_at: time::rfc3339(login.expires_at),

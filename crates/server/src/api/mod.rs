@@ -21,6 +21,7 @@ pub mod health;
 mod host;
 pub mod idempotency;
 pub mod keys;
+pub mod links;
 pub mod listener;
 pub mod logins;
 pub mod me;
@@ -153,6 +154,7 @@ fn api() -> OpenApiRouter<App> {
                 .merge(people())
                 .merge(providers::router())
                 .merge(connections::router())
+                .merge(links::router())
                 .merge(logins::router())
                 .merge(desktop::router())
                 .merge(runs::router())

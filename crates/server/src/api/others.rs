@@ -75,7 +75,7 @@ pub(super) async fn login(app: &App, who: &Principal, id: &str) -> ApiResult<Log
 pub(super) fn login_seen(mut login: Login, public_url: &Url) -> LoginView {
     // Accounts are their person's own; what a stage waits for, and what went wrong, may be told in words of the sandbox.
     login.stages.iter_mut().for_each(|stage| stage.waiting_for = None);
-    login.question = None;
+    (login.question, login.link) = (None, None);
     login.error = login.error.map(|error| Failure::new(error.code, "what was said is for its owner to read"));
     LoginView::of(login, public_url)
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     control::verify,
     domain::{connections, failure::Code, people::Scope},
-    providers::{self, Method, Model, Provider, login::LoginFile},
+    providers::{self, Method, Model, Provider, link::LinkMeans, login::LoginFile},
 };
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub struct ProviderView {
     pub revoke: Revoke,
     /// The model that is used when none is asked for.
     pub default_model: String,
+    /// How somebody signs in there with a browser of their own, beside a login's desktop; null where the tool offers none.
+    pub link: Option<LinkMeans>,
     /// What prints a setup token where the tool is installed; null where there are none.
     pub setup_token_command: Option<String>,
     /// The files in which its tool keeps a login: what an import takes.
@@ -131,6 +133,7 @@ async fn list(State(app): State<App>, auth: Auth) -> ApiResult<Json<All<Provider
             policy: Policy { text: about.policy_text.into(), url: about.policy_url.into() },
             revoke: Revoke { api_key: about.keys_url.into(), login: about.logins_url.into() },
             default_model: about.default_model.into(),
+            link: provider.sign_in().link().map(|link| link.means).filter(|_| signs_in),
             setup_token_command: about.setup_token_command.map(Into::into),
             login_files: provider.sign_in().files().iter().map(LoginFileView::from).collect(),
         }

@@ -11,7 +11,7 @@
 //! ```
 
 use super::{
-    Inner, capture, chain, fault, insist,
+    Inner, capture, chain, fault, insist, link,
     network::{self, Seen},
     prepare,
     run::{self, Begin, Said},
@@ -226,6 +226,7 @@ async fn at_desktop(
     tokio::select! {
         failure = follow(inner, login, provider, &guest) => Err(failure),
         failure = capture::watch(inner, login, provider, &guest, &hello) => Err(failure),
+        failure = link::offer(inner, login, provider, &guest, &hello) => Err(failure),
         never = network::keep_forever(inner, guest.id(), &seen) => match never {},
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     },
 };
 use polydev_sandbox::{Guest, Sandbox, SandboxId, Stream, guest::GuestError, host, image::Kind};
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -101,9 +102,9 @@ impl Logins {
             // What somebody has signed in with is looked at to its end.
             Changed::Denied(why @ Denied::Over) => Err(Failure::new(Code::Conflict, why.to_string())
                 .hint("Whether you have signed in is being looked at; if not, the login ends.")),
-            Changed::Denied(why @ (Denied::State(_) | Denied::NotOver | Denied::NotAsked | Denied::Cancelled)) => {
-                Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`."))
-            }
+            Changed::Denied(
+                why @ (Denied::State(_) | Denied::NotOver | Denied::NotAsked | Denied::Cancelled | Denied::Links),
+            ) => Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`.")),
             Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
         }
     }
@@ -122,11 +123,64 @@ impl Logins {
                 | Denied::NotOver
                 | Denied::Longest
                 | Denied::NotAsked
-                | Denied::Cancelled,
+                | Denied::Cancelled
+                | Denied::Links,
             ) => Err(Failure::new(Code::Conflict, "the login does not ask about this account")
                 .hint("`question` of `GET /api/v1/logins/{id}` says what is asked, if anything is.")),
             Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
         }
+    }
+
+    /// Asks the tool for a page to open in a browser of one's own, unless it has shown one that is still good.
+    pub async fn ask_link(&self, login: &Login, provider: &dyn Provider) -> Result<Login, Failure> {
+        let label = provider.about().label;
+        if provider.sign_in().link().is_none() {
+            let words = format!("{label} shows no page for another browser");
+            return Err(Failure::new(Code::Unsupported, words).hint("Sign in on the desktop, or use an API key."));
+        }
+        match self.0.change_login(&login.id, &Change::AskLink).await.map_err(fault)? {
+            Changed::Done(login) => Ok(*login),
+            Changed::Denied(Denied::State(status)) if status.is_over() => {
+                Err(Failure::new(Code::Gone, format!("the login is over: it is {}", status.as_str()))
+                    .hint("Open another one: `POST /api/v1/logins`."))
+            }
+            Changed::Denied(why @ Denied::Links) => {
+                Err(Failure::new(Code::Conflict, why.to_string())
+                    .hint("Open another login, or connect with an API key."))
+            }
+            Changed::Denied(
+                Denied::State(_)
+                | Denied::Over
+                | Denied::NotOver
+                | Denied::Longest
+                | Denied::NotAsked
+                | Denied::Cancelled,
+            ) => Err(Failure::new(Code::NotReady, "the tool of this login is not there yet")
+                .hint("Wait until its `status` is `ready`.")),
+            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{}`", login.id))),
+        }
+    }
+
+    /// Gives the tool the code that its page has shown. What comes of it, the login's events tell.
+    pub async fn paste(&self, login: &Login, provider: &dyn Provider, code: &SecretString) -> Result<(), Failure> {
+        let none = || {
+            Failure::new(Code::Conflict, "the login waits for no code")
+                .hint("Ask for a page first, `POST /api/v1/logins/{id}/link`, and take the code from there.")
+        };
+        let link = login.open_link().filter(|link| link.page.as_ref().is_some_and(|page| page.user_code.is_none()));
+        let (Some(link), Some(how)) = (link, provider.sign_in().link()) else { return Err(none()) };
+        let code = code.expose_secret().trim();
+        if !how.is_code(code) {
+            return Err(Failure::new(Code::InvalidRequest, "`code` is not all of what the page has shown")
+                .hint("Copy all of it, with the `#` in the middle."));
+        }
+        let sandbox = login.sandbox_id.as_deref().and_then(|id| id.parse::<SandboxId>().ok()).ok_or_else(none)?;
+        let guest = Guest::new(self.0.driver.clone(), sandbox);
+        let given = async { guest.stdin(&link.job()).await?.write(format!("{code}\n").as_bytes()).await };
+        given.await.map_err(|error: GuestError| {
+            tracing::info!(login = login.id, %error, "a code did not come to its tool");
+            none()
+        })
     }
 
     /// Writes down the wish to cancel a login. `false`: it is over.

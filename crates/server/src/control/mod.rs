@@ -19,6 +19,7 @@ mod disk;
 pub(crate) mod fuzz;
 mod hub;
 mod insist;
+mod link;
 mod login;
 mod logins;
 mod network;

@@ -59,6 +59,10 @@ pub enum Action {
     LoginExtend,
     /// Somebody agreed that a login takes the place of another account's.
     LoginConfirm,
+    /// A page was asked for to open in one's own browser.
+    LoginLink,
+    /// A code that such a page had shown was given to the tool.
+    LoginCode,
     /// A login was cancelled.
     LoginCancel,
     /// A ticket for a login's screen was made.
@@ -102,6 +106,8 @@ impl Action {
             Self::LoginOpen => "login.create",
             Self::LoginExtend => "login.extend",
             Self::LoginConfirm => "login.confirm",
+            Self::LoginLink => "login.link",
+            Self::LoginCode => "login.code",
             Self::LoginCancel => "login.cancel",
             Self::LoginTicket => "login.ticket",
             Self::LoginDesktop => "login.desktop",

@@ -16,13 +16,16 @@
 //! answer: another account than the one that is connected is asked about. Who signs in anew takes the question back.
 //! What nobody has said no to is `ready` again too, until it is looked at again; what its person agreed to stays agreed.
 //! It is put back when its server was stopped before its sandbox was made. The wish to cancel is a column of the row,
-//! as a run's is.
+//! as a run's is. While there is a desktop, its person may ask for a page to open in a browser of their own
+//! ([`Link`]), as often as they like.
 
 mod event;
+mod link;
 mod question;
 mod stage;
 
 pub use event::{Event, EventBody};
+pub use link::{LINKS_MAX, Link, LinkPage};
 pub use question::Question;
 pub use stage::{Stage, StageName, StageState, answer, words};
 
@@ -121,6 +124,9 @@ impl Status {
             (Self::Preparing, Change::Ready { .. }) => Some(Self::Ready),
             (Self::Ready | Self::Verifying, Change::Found) => Some(Self::Verifying),
             (Self::Verifying, Change::Checked { .. } | Change::Ask(_) | Change::Agree { .. }) => Some(Self::Verifying),
+            (Self::Ready | Self::Verifying, Change::AskLink | Change::LinkShown { .. } | Change::LinkOver { .. }) => {
+                Some(self)
+            }
             // Who says it twice has said it.
             (Self::Ready, Change::Agree { .. }) => Some(Self::Ready),
             (Self::Verifying, Change::NotProven(_) | Change::Unsaid(_)) => Some(Self::Ready),
@@ -136,7 +142,8 @@ impl Status {
             (Self::Requested | Self::Ready | Self::Verifying, Change::PutBack | Change::Reach { .. })
             | (Self::Requested | Self::Ready | Self::Verifying, Change::Ready { .. })
             | (Self::Preparing | Self::Ready | Self::Verifying, Change::Take { .. })
-            | (Self::Requested | Self::Preparing, Change::Found)
+            | (Self::Requested | Self::Preparing, Change::Found | Change::AskLink)
+            | (Self::Requested | Self::Preparing, Change::LinkShown { .. } | Change::LinkOver { .. })
             | (Self::Requested | Self::Preparing | Self::Ready, Change::NotProven(_) | Change::Unsaid(_))
             | (Self::Requested | Self::Preparing | Self::Ready, Change::Proven(_) | Change::Checked { .. })
             | (Self::Requested | Self::Preparing | Self::Ready, Change::Ask(_))
@@ -188,6 +195,22 @@ pub enum Change {
         /// To which account.
         account: String,
     },
+    /// Its person wants to sign in with a browser of their own.
+    AskLink,
+    /// The tool has printed what they need for that.
+    LinkShown {
+        /// Which of the times that it was asked.
+        nth: u32,
+        /// What it has printed.
+        page: LinkPage,
+    },
+    /// Nobody can sign in by that any more.
+    LinkOver {
+        /// Which of the times that it was asked.
+        nth: u32,
+        /// Why nobody has.
+        error: Option<Failure>,
+    },
     /// It was none, and why.
     NotProven(Failure),
     /// Whether it is one was not said, and why: it is looked at again.
@@ -225,6 +248,8 @@ pub struct Login {
     pub error: Option<Failure>,
     /// What its person is asked.
     pub question: Option<Question>,
+    /// How its person signs in with a browser of their own, if they asked.
+    pub link: Option<Link>,
     /// Its sandbox, once it has one.
     pub sandbox_id: Option<String>,
     /// When somebody asked to cancel it.
@@ -262,6 +287,9 @@ pub enum Denied {
     /// It is to end: somebody has cancelled it, or switched its person off.
     #[error("somebody has cancelled the login")]
     Cancelled,
+    /// Its person has asked for as many pages as they may.
+    #[error("{LINKS_MAX} pages were asked for in this login, which are as many as may be")]
+    Links,
 }
 
 impl Login {
@@ -278,6 +306,7 @@ impl Login {
             command: Some(command.to_owned()),
             error: None,
             question: None,
+            link: None,
             sandbox_id: None,
             cancel_requested_at: None,
             started_at: now,
@@ -336,6 +365,29 @@ impl Login {
                     told.push(EventBody::Confirmed { account: account.clone() });
                 }
             }
+            Change::AskLink => {
+                if login.open_link().is_none() {
+                    let nth = login.link.as_ref().map_or(0, |link| link.nth) + 1;
+                    if nth > LINKS_MAX {
+                        return Err(Denied::Links);
+                    }
+                    login.link = Some(Link { nth, ..Link::default() });
+                    told.push(EventBody::LinkAsked);
+                }
+            }
+            Change::LinkShown { nth, page } => {
+                let link = login.link.as_mut().filter(|link| link.nth == *nth && link.is_open());
+                if let Some(link) = link.filter(|link| link.page.is_none()) {
+                    link.page = Some(page.clone());
+                    told.push(EventBody::LinkShown { link: page.clone() });
+                }
+            }
+            Change::LinkOver { nth, error } => {
+                if let Some(link) = login.link.as_mut().filter(|link| link.nth == *nth && link.is_open()) {
+                    *link = Link { nth: *nth, page: None, over: true };
+                    told.push(EventBody::LinkOver { error: error.clone() });
+                }
+            }
             Change::NotProven(error) => {
                 login.question = None;
                 told.push(EventBody::NotProven { error: error.clone() });
@@ -391,10 +443,15 @@ impl Login {
         }
         if login.status.is_over() {
             login.completed_at = Some(now);
-            login.question = None;
+            (login.question, login.link) = (None, None);
         }
         login.last_seq += told.len() as i64;
         Ok((login, told))
+    }
+
+    /// The page that its person may open in a browser of their own, or soon will.
+    pub fn open_link(&self) -> Option<&Link> {
+        self.link.as_ref().filter(|link| link.is_open())
     }
 
     /// Whether it goes on only when its person answers, or signs in anew.

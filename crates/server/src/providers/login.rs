@@ -7,7 +7,7 @@
 //! Settings, hooks and whatever else lies in those files never get into a [`Login`], so they cannot get
 //! from one sandbox into another.
 
-use super::{HomeFile, ProbeRequest};
+use super::{HomeFile, ProbeRequest, link::ByLink};
 use crate::domain::failure::Failure;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
@@ -36,6 +36,9 @@ pub trait SignIn: Send + Sync {
     fn command_again(&self) -> &'static str {
         self.command()
     }
+
+    /// How they sign in with a browser of their own instead; none where the tool shows no page without a terminal.
+    fn link(&self) -> Option<&'static ByLink>;
 
     /// When somebody has signed in by that, as far as the tool can tell.
     fn finished(&self) -> Finished;

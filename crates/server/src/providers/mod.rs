@@ -15,6 +15,7 @@ mod fault;
 mod gemini;
 mod json;
 mod key;
+pub mod link;
 pub mod login;
 mod probe;
 

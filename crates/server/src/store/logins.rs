@@ -20,7 +20,7 @@ const OPENING_LOCK: i64 = 0x706f_6c79_6c67_696e; // "polylgin"
 macro_rules! select {
     ($($rest:literal),+) => {
         concat!(
-            "SELECT session_id, user_id, provider, status, stages, command, error, question, sandbox_id, ",
+            "SELECT session_id, user_id, provider, status, stages, command, error, question, link, sandbox_id, ",
             "cancel_requested_at, ",
             "started_at, expires_at, warned_at, completed_at, last_seq FROM auth_sessions ",
             $($rest),+
@@ -260,7 +260,7 @@ pub(super) async fn change_in(
     }
     sqlx::query(
         "UPDATE auth_sessions SET status = $1, stages = $2, error = $3, question = $4, sandbox_id = $5, \
-         expires_at = $6, warned_at = $7, completed_at = $8, last_seq = $9 WHERE session_id = $10",
+         expires_at = $6, warned_at = $7, completed_at = $8, last_seq = $9, link = $10 WHERE session_id = $11",
     )
     .bind(login.status.as_str())
     .bind(json(&login.stages))
@@ -271,6 +271,7 @@ pub(super) async fn change_in(
     .bind(login.warned_at)
     .bind(login.completed_at)
     .bind(login.last_seq)
+    .bind(login.link.as_ref().map(json))
     .bind(id)
     .execute(&mut *tx)
     .await?;
@@ -307,6 +308,7 @@ pub(super) fn login_of(row: &AnyRow) -> Result<Login, StoreError> {
         command: row.try_get("command")?,
         error: parse_optional(row, "error")?,
         question: parse_optional(row, "question")?,
+        link: parse_optional(row, "link")?,
         sandbox_id: row.try_get("sandbox_id")?,
         cancel_requested_at: row.try_get("cancel_requested_at")?,
         started_at: row.try_get("started_at")?,

@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("egress seats", include_str!("../../../../migrations/0007_egress_seats.sql")),
     ("logins", include_str!("../../../../migrations/0008_logins.sql")),
     ("captures", include_str!("../../../../migrations/0009_captures.sql")),
+    ("links", include_str!("../../../../migrations/0010_links.sql")),
 ];
 
 /// The lock that servers which start at once on one PostgreSQL wait for: `polydev` in ASCII.

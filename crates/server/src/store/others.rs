@@ -32,6 +32,7 @@ macro_rules! logins {
     ($whose:literal) => {
         concat!(
             "SELECT session_id, user_id, provider, status, stages, command, error, CAST(NULL AS TEXT) AS question, ",
+            "CAST(NULL AS TEXT) AS link, ",
             "sandbox_id, cancel_requested_at, started_at, expires_at, warned_at, completed_at, last_seq ",
             "FROM auth_sessions WHERE ",
             $whose,

@@ -4,7 +4,7 @@ import type { Provider } from "../../api/client";
 import { queries } from "../../api/queries";
 import { openWith } from "../../lib/login";
 import { Button, pressed } from "../button";
-import { useOpenLogin } from "../login/use-open";
+import { OWN_BROWSER, useOpenLogin } from "../login/use-open";
 import { ProblemNote } from "../problem-note";
 import { Status } from "../status";
 import { Steps, Way } from "./way";
@@ -32,6 +32,23 @@ export function ByDesktop({ provider }: { provider: Provider }) {
   );
 }
 
+/** The same without the desktop's browser. */
+function InOwnBrowser({ provider }: { provider: Provider }) {
+  const login = useOpenLogin(provider.provider, OWN_BROWSER);
+  return (
+    <>
+      {login.isError && <ProblemNote problem={login.error} title="It cannot be begun" />}
+      <p className="text-ink-soft">
+        A passkey, a security key or a prompt on your phone does not reach the browser there, and {provider.label} may
+        refuse it. Then use yours.
+      </p>
+      <Button icon="outside" busy={login.isPending} className="w-full" onClick={() => login.mutate()}>
+        Sign in with my own browser
+      </Button>
+    </>
+  );
+}
+
 function Offered({ provider, open }: { provider: Provider; open: string | undefined }) {
   const login = useOpenLogin(provider.provider);
   return (
@@ -54,6 +71,7 @@ function Offered({ provider, open }: { provider: Provider; open: string | undefi
           Open a desktop
         </Button>
       )}
+      {provider.link && <InOwnBrowser provider={provider} />}
     </>
   );
 }

@@ -10,6 +10,7 @@ import { Icon } from "../icon";
 import { LostBanner } from "../lost-banner";
 import { Cancel } from "./cancel";
 import { Found } from "./found";
+import { OwnBrowser } from "./own-browser";
 import { TimeLeft } from "./time-left";
 
 // noVNC is for this page alone.
@@ -48,7 +49,12 @@ export function SignIn({ login, provider, now }: Props) {
         <Desktop
           login={login.id}
           label={`The desktop to sign in to ${provider.label}`}
-          about={(onType) => login.command && <Command command={login.command} onType={onType} />}
+          about={(onType) => (
+            <div className="flex min-w-0 flex-wrap items-center gap-x-1">
+              {login.command && <Command command={login.command} onType={onType} />}
+              <OwnBrowser login={login} provider={provider} now={now} />
+            </div>
+          )}
         >
           <Found login={login} provider={provider} now={now} />
         </Desktop>

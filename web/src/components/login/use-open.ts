@@ -3,8 +3,11 @@ import { useNavigate } from "@tanstack/react-router";
 import { api, take } from "../../api/client";
 import { queries } from "../../api/queries";
 
-/** Opens a desktop to sign in at a provider, or finds the one that is open, and goes there. */
-export function useOpenLogin(provider: string) {
+/** The part of a login's address that leads to signing in with one's own browser at once. */
+export const OWN_BROWSER = "own-browser";
+
+/** Opens a desktop to sign in at a provider, or finds the one that is open, and goes there, to a part of it if one is named. */
+export function useOpenLogin(provider: string, hash = "") {
   const queryClient = useQueryClient();
   const navigate = useNavigate();
   return useMutation({
@@ -12,7 +15,7 @@ export function useOpenLogin(provider: string) {
     onSuccess: (login) => {
       queryClient.setQueryData(queries.login(login.id).queryKey, login);
       void queryClient.invalidateQueries({ queryKey: queries.logins().queryKey });
-      return navigate({ to: "/logins/$id", params: { id: login.id } });
+      return navigate({ to: "/logins/$id", params: { id: login.id }, hash });
     },
   });
 }

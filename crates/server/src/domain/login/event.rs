@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   login.stage ─► (login.stage | login.verifying | login.checked | login.other_account | login.confirmed |
-//!        │          login.not_proven | login.warning | login.extended)*
+//!        │          login.not_proven | login.warning | login.extended |
+//!        │          login.link_asked | login.link | login.link_over)*
 //!        └──────────────────────────┴─► login.connected | login.failed | login.expired | login.cancelled
 //! ```
 
-use super::{Stage, Status};
+use super::{LinkPage, Stage, Status};
 use crate::domain::{connections, failure::Failure};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -72,6 +73,22 @@ pub enum EventBody {
         /// Why.
         error: Failure,
     },
+    /// Its person wants to sign in with a browser of their own (`POST /logins/{id}/link`): the tool is asked for a page.
+    #[serde(rename = "login.link_asked")]
+    LinkAsked,
+    /// The tool has one.
+    #[serde(rename = "login.link")]
+    LinkShown {
+        /// What to open, and what to enter there.
+        #[serde(flatten)]
+        link: LinkPage,
+    },
+    /// Nobody can sign in by that page any more.
+    #[serde(rename = "login.link_over")]
+    LinkOver {
+        /// Why nobody has; null where somebody has.
+        error: Option<Failure>,
+    },
     /// The deadline is near.
     #[serde(rename = "login.warning")]
     Warning {
@@ -114,6 +131,9 @@ impl EventBody {
             Self::OtherAccount { .. } => "login.other_account",
             Self::Confirmed { .. } => "login.confirmed",
             Self::NotProven { .. } => "login.not_proven",
+            Self::LinkAsked => "login.link_asked",
+            Self::LinkShown { .. } => "login.link",
+            Self::LinkOver { .. } => "login.link_over",
             Self::Warning { .. } => "login.warning",
             Self::Extended { .. } => "login.extended",
             Self::Connected { .. } => "login.connected",
@@ -133,6 +153,9 @@ impl EventBody {
             | Self::OtherAccount { .. }
             | Self::Confirmed { .. }
             | Self::NotProven { .. }
+            | Self::LinkAsked
+            | Self::LinkShown { .. }
+            | Self::LinkOver { .. }
             | Self::Warning { .. }
             | Self::Extended { .. } => false,
         }

@@ -143,6 +143,31 @@ fn who_has_cancelled_is_not_connected() {
     assert_eq!(verifying.step(&Change::Proven(view()), 2).unwrap().0.status, Status::Connected);
 }
 
+fn page() -> LinkPage {
+    LinkPage { verification_uri: "https://auth.openai.com/codex/device".into(), user_code: Some("ABCD-EFGHI".into()) }
+}
+
+#[test]
+fn a_page_for_ones_own_browser_is_asked_for_again_once_it_is_over() {
+    assert_eq!(new().step(&Change::AskLink, 0), Err(Denied::State(Status::Requested)));
+    let mut login = Login { status: Status::Ready, ..new() };
+    for nth in 1..=LINKS_MAX {
+        let (asked, told) = login.step(&Change::AskLink, 0).unwrap();
+        assert_eq!((asked.open_link().unwrap().job(), told), (format!("link-{nth}"), vec![EventBody::LinkAsked]));
+        assert_eq!(asked.step(&Change::AskLink, 0).unwrap(), (asked.clone(), vec![]), "one at a time");
+        let late = Change::LinkShown { nth: nth - 1, page: page() };
+        assert_eq!(asked.step(&late, 0).unwrap(), (asked.clone(), vec![]), "that is an earlier one's");
+        let (shown, told) = asked.step(&Change::LinkShown { nth, page: page() }, 0).unwrap();
+        assert_eq!(told, [EventBody::LinkShown { link: page() }]);
+        let over = Change::LinkOver { nth, error: None };
+        let (over, told) = shown.step(&over, 0).unwrap();
+        assert_eq!((over.open_link(), told), (None, vec![EventBody::LinkOver { error: None }]));
+        login = over;
+    }
+    assert_eq!(login.step(&Change::AskLink, 0), Err(Denied::Links));
+    assert_eq!(login.step(&Change::Cancel, 0).unwrap().0.link, None, "nothing of it is kept");
+}
+
 #[test]
 fn a_guest_that_never_stops_telling_is_no_longer_heard() {
     let (mut login, _) = new().step(&Change::Take { sandbox: "sbx_1".into() }, 0).unwrap();
@@ -195,6 +220,12 @@ fn changes() -> impl Strategy<Value = Change> {
             agreed: false
         })),
         "[ab]".prop_map(|account| Change::Agree { account }),
+        Just(Change::AskLink),
+        (1..4u32).prop_map(|nth| Change::LinkShown { nth, page: page() }),
+        (1..4u32, prop::bool::ANY).prop_map(move |(nth, good)| Change::LinkOver {
+            nth,
+            error: (!good).then(|| Failure::new(Code::NotConnected, "why"))
+        }),
         Just(Change::NotProven(failure())),
         Just(Change::Unsaid(failure())),
         Just(Change::Proven(view())),
@@ -222,6 +253,7 @@ proptest! {
             prop_assert!(next.status == login.status || !events.is_empty(), "a new state is told");
             prop_assert!(!next.waits_for_an_answer() || next.status == Status::Verifying);
             prop_assert!(next.question.is_none() || next.status.has_desktop());
+            prop_assert!(next.link.is_none() || next.status.has_desktop());
             if events.is_empty() {
                 prop_assert_eq!(&next, &login);
             }

@@ -9,6 +9,7 @@ use crate::{
         ProbeRequest,
         fault::Fault,
         json::text,
+        link::{ByLink, LinkMeans},
         login::{Account, Files, Finished, Login, LoginFile, NotALogin, SignIn, bearer, parse},
         probe,
     },
@@ -61,6 +62,17 @@ impl SignIn for ClaudeLogin {
 
     fn command(&self) -> &'static str {
         "claude auth login"
+    }
+
+    fn link(&self) -> Option<&'static ByLink> {
+        static LINK: ByLink = ByLink {
+            argv: &["claude", "auth", "login"],
+            // Without it the link has no `state` of the tool's.
+            env: &[("CLAUDE_CODE_FULL_SIGN_IN_LINK", "1")],
+            pages: &["https://claude.com/cai/oauth/authorize", "https://platform.claude.com/oauth/authorize"],
+            means: LinkMeans::PastedCode,
+        };
+        Some(&LINK)
     }
 
     fn finished(&self) -> Finished {

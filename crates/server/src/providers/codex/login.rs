@@ -9,6 +9,7 @@ use crate::{
         ProbeRequest,
         fault::Fault,
         json::{items, text},
+        link::{ByLink, LinkMeans},
         login::{Account, Files, Finished, Login, LoginFile, NotALogin, SignIn, bearer, claims, parse},
         probe,
     },
@@ -64,6 +65,16 @@ impl SignIn for CodexLogin {
 
     fn command(&self) -> &'static str {
         "codex login"
+    }
+
+    fn link(&self) -> Option<&'static ByLink> {
+        static LINK: ByLink = ByLink {
+            argv: &["codex", "login", "--device-auth"],
+            env: &[],
+            pages: &["https://auth.openai.com/codex/device"],
+            means: LinkMeans::DeviceCode,
+        };
+        Some(&LINK)
     }
 
     fn finished(&self) -> Finished {

@@ -9,6 +9,7 @@ use crate::{
         ProbeRequest,
         fault::Fault,
         json::text,
+        link::ByLink,
         login::{Account, Files, Finished, Login, LoginFile, NotALogin, SignIn, bearer, claims, parse},
         probe,
     },
@@ -62,6 +63,11 @@ impl SignIn for GeminiLogin {
     fn command_again(&self) -> &'static str {
         // It asks nobody while it has this.
         "rm ~/.gemini/oauth_creds.json; gemini"
+    }
+
+    fn link(&self) -> Option<&'static ByLink> {
+        // With `NO_BROWSER` it shows one in a terminal's alternate screen alone.
+        None
     }
 
     fn finished(&self) -> Finished {

@@ -5,6 +5,7 @@ mod doors;
 mod faults;
 mod hands;
 mod life;
+mod links;
 mod reconnect;
 mod rfb;
 mod warm;
