@@ -120,11 +120,15 @@ fn sandbox(server: &Server) -> String {
     all[0].clone()
 }
 
+/// The agent of a server's sandbox, without the server.
+fn guest(server: &Server, sandbox: &str) -> Guest {
+    let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };
+    Guest::new(drivers::by_name("oci", &config).unwrap(), sandbox.parse().unwrap())
+}
+
 /// What a command that is typed at a screen says, by way of a file of this name in its sandbox.
 async fn said(server: &Server, viewer: &mut rfb::Viewer, (command, name): (&str, &str)) -> String {
-    let sandbox = sandbox(server);
-    let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };
-    let guest = Guest::new(drivers::by_name("oci", &config).unwrap(), sandbox.parse().unwrap());
+    let guest = guest(server, &sandbox(server));
     let path = format!("/workspace/{name}");
     let rule = WatchRule { rule: name.to_owned(), path: path.clone(), require: Vec::new(), quiet_ms: 50 };
     let mut watch = guest.watch(vec![rule]).await.unwrap();
