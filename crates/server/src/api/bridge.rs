@@ -210,6 +210,18 @@ mod tests {
         }
     }
 
+    /// A screen that says as much as is taken of it: how many bytes that is.
+    fn pushing(mut screen: DuplexStream) -> Arc<AtomicUsize> {
+        let pushed = Arc::new(AtomicUsize::new(0));
+        let count = pushed.clone();
+        tokio::spawn(async move {
+            while screen.write_all(&[7; PIECE]).await.is_ok() {
+                count.fetch_add(PIECE, Ordering::Relaxed);
+            }
+        });
+        pushed
+    }
+
     /// Counts what is pushed, and lets others say something to each other until it has come to a halt.
     async fn until_it_halts(place: &mut Place, pushed: &AtomicUsize) {
         let (mut browser, mut screen) = place.look().await;
@@ -233,14 +245,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_screen_waits_for_a_browser_that_does_not_read_and_goes_on_with_it() {
         let mut place = Place::new(Patience::default()).await;
-        let (mut browser, mut screen) = place.look().await;
-        let pushed = Arc::new(AtomicUsize::new(0));
-        let count = pushed.clone();
-        tokio::spawn(async move {
-            while screen.write_all(&[7; PIECE]).await.is_ok() {
-                count.fetch_add(PIECE, Ordering::Relaxed);
-            }
-        });
+        let (mut browser, screen) = place.look().await;
+        let pushed = pushing(screen);
         until_it_halts(&mut place, &pushed).await;
         let (halted, mut read) = (pushed.load(Ordering::Relaxed), 0);
         while read < 2 * halted {
@@ -285,14 +291,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_said_waits_for_the_end_of_a_frame_that_has_begun() {
         let mut place = Place::new(Patience::default()).await;
-        let (mut browser, mut screen) = place.look().await;
-        let pushed = Arc::new(AtomicUsize::new(0));
-        let count = pushed.clone();
-        tokio::spawn(async move {
-            while screen.write_all(&[7; PIECE]).await.is_ok() {
-                count.fetch_add(PIECE, Ordering::Relaxed);
-            }
-        });
+        let (mut browser, screen) = place.look().await;
+        let pushed = pushing(screen);
         until_it_halts(&mut place, &pushed).await;
         browser.send(tungstenite::Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
         browser.send(tungstenite::Message::text("words")).await.unwrap();

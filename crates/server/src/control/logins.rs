@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub struct Logins(Arc<Inner>);
 
+/// What to do when a login is over.
+const ANOTHER: &str = "Open another one: `POST /api/v1/logins`.";
+
 impl Runs {
     /// The logins of the same server.
     pub fn logins(&self) -> Logins {
@@ -95,40 +98,28 @@ impl Logins {
 
     /// Gives a login more time.
     pub async fn extend(&self, id: &str) -> Result<Login, Failure> {
-        let hint = "Finish, or open another one afterwards.";
-        match self.0.change_login(id, &Change::Extend).await.map_err(fault)? {
-            Changed::Done(login) => Ok(*login),
-            Changed::Denied(why @ Denied::Longest) => Err(Failure::new(Code::Conflict, why.to_string()).hint(hint)),
-            // What somebody has signed in with is looked at to its end.
-            Changed::Denied(why @ Denied::Over) => Err(Failure::new(Code::Conflict, why.to_string())
-                .hint("Whether you have signed in is being looked at; if not, the login ends.")),
-            Changed::Denied(
-                why @ (Denied::State(_) | Denied::NotOver | Denied::NotAsked | Denied::Cancelled | Denied::Links),
-            ) => Err(Failure::new(Code::Gone, why.to_string()).hint("Open another one: `POST /api/v1/logins`.")),
-            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
-        }
+        self.wish(id, &Change::Extend, |why| {
+            let words = why.to_string();
+            match why {
+                Denied::Longest => Failure::new(Code::Conflict, words).hint("Finish, or open another one afterwards."),
+                // What somebody has signed in with is looked at to its end.
+                Denied::Over => Failure::new(Code::Conflict, words)
+                    .hint("Whether you have signed in is being looked at; if not, the login ends."),
+                Denied::State(_) | Denied::NotOver | Denied::NotAsked | Denied::Cancelled | Denied::Links => {
+                    Failure::new(Code::Gone, words).hint(ANOTHER)
+                }
+            }
+        })
+        .await
     }
 
     /// Agrees that this account, which somebody has signed in with, takes the place of the one that is connected.
     pub async fn confirm(&self, id: &str, account: String) -> Result<Login, Failure> {
-        match self.0.change_login(id, &Change::Agree { account }).await.map_err(fault)? {
-            Changed::Done(login) => Ok(*login),
-            Changed::Denied(Denied::State(status)) if status.is_over() => {
-                Err(Failure::new(Code::Gone, format!("the login is over: it is {}", status.as_str()))
-                    .hint("Open another one: `POST /api/v1/logins`."))
-            }
-            Changed::Denied(
-                Denied::State(_)
-                | Denied::Over
-                | Denied::NotOver
-                | Denied::Longest
-                | Denied::NotAsked
-                | Denied::Cancelled
-                | Denied::Links,
-            ) => Err(Failure::new(Code::Conflict, "the login does not ask about this account")
-                .hint("`question` of `GET /api/v1/logins/{id}` says what is asked, if anything is.")),
-            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
-        }
+        self.wish(id, &Change::Agree { account }, |_why| {
+            Failure::new(Code::Conflict, "the login does not ask about this account")
+                .hint("`question` of `GET /api/v1/logins/{id}` says what is asked, if anything is.")
+        })
+        .await
     }
 
     /// Asks the tool for a page to open in a browser of one's own, unless it has shown one that is still good.
@@ -138,26 +129,31 @@ impl Logins {
             let words = format!("{label} shows no page for another browser");
             return Err(Failure::new(Code::Unsupported, words).hint("Sign in on the desktop, or use an API key."));
         }
-        match self.0.change_login(&login.id, &Change::AskLink).await.map_err(fault)? {
+        self.wish(&login.id, &Change::AskLink, |why| match why {
+            Denied::Links => {
+                Failure::new(Code::Conflict, why.to_string()).hint("Open another login, or connect with an API key.")
+            }
+            Denied::State(_)
+            | Denied::Over
+            | Denied::NotOver
+            | Denied::Longest
+            | Denied::NotAsked
+            | Denied::Cancelled => Failure::new(Code::NotReady, "the tool of this login is not there yet")
+                .hint("Wait until its `status` is `ready`."),
+        })
+        .await
+    }
+
+    /// Does as a login's person wishes; a login that is over is gone, and of one that is not, `refused` says why not.
+    async fn wish(&self, id: &str, change: &Change, refused: impl FnOnce(Denied) -> Failure) -> Result<Login, Failure> {
+        match self.0.change_login(id, change).await.map_err(fault)? {
             Changed::Done(login) => Ok(*login),
             Changed::Denied(Denied::State(status)) if status.is_over() => {
-                Err(Failure::new(Code::Gone, format!("the login is over: it is {}", status.as_str()))
-                    .hint("Open another one: `POST /api/v1/logins`."))
+                let words = format!("the login is over: it is {}", status.as_str());
+                Err(Failure::new(Code::Gone, words).hint(ANOTHER))
             }
-            Changed::Denied(why @ Denied::Links) => {
-                Err(Failure::new(Code::Conflict, why.to_string())
-                    .hint("Open another login, or connect with an API key."))
-            }
-            Changed::Denied(
-                Denied::State(_)
-                | Denied::Over
-                | Denied::NotOver
-                | Denied::Longest
-                | Denied::NotAsked
-                | Denied::Cancelled,
-            ) => Err(Failure::new(Code::NotReady, "the tool of this login is not there yet")
-                .hint("Wait until its `status` is `ready`.")),
-            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{}`", login.id))),
+            Changed::Denied(why) => Err(refused(why)),
+            Changed::None => Err(Failure::new(Code::NotFound, format!("there is no login `{id}`"))),
         }
     }
 

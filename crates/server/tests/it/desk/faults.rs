@@ -1,13 +1,9 @@
 //! Signing in: with everything that can go wrong at the provider, and then for good.
 
 use super::{
-    ask, blocking,
+    ask,
     hands::{signs_in, sits_down, types},
-    ready, server, to_the_end, until,
-};
-use crate::{
-    road::{answer, events},
-    support::host,
+    is_gone_and_answers, ready, server, to_the_end, until,
 };
 use polydev_server::domain::{
     connections,
@@ -17,7 +13,7 @@ use polydev_server::domain::{
 use polydev_standin::{Provider, SignInFault};
 use reqwest::Method;
 use serde_json::json;
-use std::{cell::Cell, time::Duration};
+use std::cell::Cell;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claude_signs_in_and_answers_and_nothing_is_kept_of_what_is_no_login() {
@@ -115,12 +111,6 @@ async fn signs_in_with_all_faults(name: &str, provider: Provider, status: Option
     assert_eq!((&kept["outcome"], &kept["target"], &kept["detail"]), (&json!("ok"), &json!(name), &json!(login)));
 
     // Nothing is left of the desktop, and what was signed in with answers.
-    let server = blocking(move || {
-        host::until(Duration::from_secs(60), || server.sandboxes().is_empty());
-        server
-    })
-    .await;
-    let all = events(&server, json!({ "provider": name, "prompt": "What is 17*23?" })).await;
-    assert_eq!(answer(&all).trim(), "391", "{all:?}\n{}", server.log());
+    is_gone_and_answers(server, name).await;
     assert_eq!((ada.refreshes(provider), ada.refresh_reuses(provider)), (0, 0), "the login is whole, and one");
 }

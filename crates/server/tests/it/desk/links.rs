@@ -1,15 +1,12 @@
 //! Signing in with a browser elsewhere: by the code that codex shows, and by the one that claude's page shows.
 
-use super::{ask, blocking, ready, server, to_the_end, until};
-use crate::{
-    road::{answer, events},
-    support::{host, server::Server},
-};
+use super::{ask, blocking, is_gone_and_answers, ready, server, to_the_end, until};
+use crate::support::server::Server;
 use polydev_server::domain::login::{Event, EventBody, LinkPage};
 use polydev_standin::{Provider, SignInFault, Standin};
 use reqwest::{Method, redirect};
 use serde_json::{Value, json};
-use std::{cell::Cell, time::Duration};
+use std::cell::Cell;
 use url::Url;
 
 async fn post(server: &Server, path: &str, body: Value) -> (u16, Value) {
@@ -66,13 +63,7 @@ async fn answers(server: Server, login: &str, name: &str, email: &str) {
     assert_eq!(connection.account.as_deref(), Some(email));
     let (_, ended) = ask(&server, Method::GET, &format!("/logins/{login}")).await;
     assert_eq!((&ended["status"], &ended["link"]), (&json!("connected"), &Value::Null), "{ended}");
-    let server = blocking(move || {
-        host::until(Duration::from_secs(60), || server.sandboxes().is_empty());
-        server
-    })
-    .await;
-    let all = events(&server, json!({ "provider": name, "prompt": "What is 17*23?" })).await;
-    assert_eq!(answer(&all).trim(), "391", "{all:?}\n{}", server.log());
+    is_gone_and_answers(server, name).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

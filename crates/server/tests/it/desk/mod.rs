@@ -10,7 +10,13 @@ mod reconnect;
 mod rfb;
 mod warm;
 
-use crate::support::server::{NO_POOL, Server};
+use crate::{
+    road::{answer, events},
+    support::{
+        host,
+        server::{NO_POOL, Server},
+    },
+};
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use polydev_sandbox::{
@@ -118,6 +124,18 @@ fn sandbox(server: &Server) -> String {
     let all = server.sandboxes();
     assert_eq!(all.len(), 1, "{all:?}");
     all[0].clone()
+}
+
+/// Nothing is left of any desktop, and what was signed in with answers.
+async fn is_gone_and_answers(server: Server, provider: &str) -> Server {
+    let server = blocking(move || {
+        host::until(WITHIN, || server.sandboxes().is_empty());
+        server
+    })
+    .await;
+    let all = events(&server, json!({ "provider": provider, "prompt": "What is 17*23?" })).await;
+    assert_eq!(answer(&all).trim(), "391", "{all:?}\n{}", server.log());
+    server
 }
 
 /// The agent of a server's sandbox, without the server.

@@ -8,19 +8,18 @@ use super::{
     to_the_end,
 };
 use crate::support::{
+    guest::shell,
     host,
     server::{NO_POOL, Server},
 };
 use polydev_sandbox::{
     Driver, Guest,
     drivers::{DriverConfig, by_name},
-    guest::JobOutput,
-    proto::{Exec, Overflow, Ring},
 };
 use polydev_server::domain::login::EventBody;
 use polydev_standin::{Options, Standin};
 use reqwest::Method;
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 /// How long a desktop may take that nobody waits for: it gives way to all that other tests run.
 const MADE_WITHIN: Duration = Duration::from_secs(300);
@@ -57,28 +56,6 @@ fn driver(server: &Server) -> Arc<dyn Driver> {
 fn sleeps(sandbox: &str) -> bool {
     let v1 = host::in_groups(sandbox, "freezer.state").iter().any(|state| state == "FROZEN\n");
     v1 || host::in_groups(sandbox, "cgroup.events").iter().any(|events| events.contains("frozen 1"))
-}
-
-/// Runs a line of bash to its end, and gives what it printed.
-async fn shell(guest: &Guest, job: &str, script: &str) -> String {
-    let ring = Ring { capacity: 64 * 1024, overflow: Overflow::Block };
-    let exec = Exec {
-        job: job.into(),
-        argv: ["/bin/bash", "-c", script].map(str::to_owned).to_vec(),
-        env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
-        cwd: "/".into(),
-        stdin: false,
-        pty: None,
-        stdout: ring,
-        stderr: ring,
-    };
-    guest.exec(exec).await.unwrap();
-    let mut output = guest.attach(job, 0, 0).await.unwrap();
-    let mut said = Vec::new();
-    while let Some(JobOutput::Bytes { bytes, .. }) = output.next().await.unwrap() {
-        said.extend(bytes);
-    }
-    String::from_utf8(said).unwrap()
 }
 
 /// The first line of what the way out says to a wish for a host.

@@ -2,15 +2,14 @@
 
 use super::{answer, blocking, connected, events, sound, standin};
 use crate::support::{
+    guest::shell,
     host,
     server::{Server, images, text},
 };
 use polydev_sandbox::{
     Driver, Guest, SandboxId,
     drivers::{DriverConfig, by_name},
-    guest::JobOutput,
     image::{HOME, WORKSPACE},
-    proto::{Exec, Overflow, Ring},
 };
 use polydev_server::domain::{
     event::{Event, EventBody},
@@ -21,7 +20,6 @@ use polydev_standin::{Options, Standin};
 use serde_json::{Value, json};
 use sqlx::Row;
 use std::{
-    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::symlink,
@@ -278,28 +276,6 @@ async fn a_warm_sandbox_holds_nothing_of_anybody_and_has_no_way_out() {
         proxy.replace(':', "/")
     );
     // Nobody carries the connection: it is not even refused.
-    assert_eq!(shell(&guest, &look).await, "status 124\n");
+    assert_eq!(shell(&guest, "look", &look).await, "status 124\n");
     assert_eq!(standin.requests().len(), asked);
-}
-
-/// Runs a line of bash to its end, and gives what it printed.
-async fn shell(guest: &Guest, script: &str) -> String {
-    let ring = Ring { capacity: 64 * 1024, overflow: Overflow::Block };
-    let exec = Exec {
-        job: "look".into(),
-        argv: ["/bin/bash", "-c", script].map(str::to_owned).to_vec(),
-        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
-        cwd: "/".into(),
-        stdin: false,
-        pty: None,
-        stdout: ring,
-        stderr: ring,
-    };
-    guest.exec(exec).await.unwrap();
-    let mut output = guest.attach("look", 0, 0).await.unwrap();
-    let mut said = Vec::new();
-    while let Some(JobOutput::Bytes { bytes, .. }) = output.next().await.unwrap() {
-        said.extend(bytes);
-    }
-    String::from_utf8(said).unwrap()
 }

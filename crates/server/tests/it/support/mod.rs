@@ -3,6 +3,7 @@
 pub(crate) mod canaries;
 pub(crate) mod chance;
 pub(crate) mod db;
+pub(crate) mod guest;
 pub(crate) mod host;
 pub(crate) mod offenders;
 pub(crate) mod outside;
