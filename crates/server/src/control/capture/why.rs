@@ -74,7 +74,7 @@ impl Desk<'_> {
 
     fn unsaid(&self, failure: Failure) -> Refusal {
         let again = format!("It is looked at again every {} s while this desktop is open.", AGAIN.as_secs());
-        Refusal::Unsaid(failure.hint(format!("{again} {}", self.sign_in_again())))
+        Refusal::Unsaid(failure.hint(format!("{again} If that does not help, sign in again: {}", self.typed())))
     }
 
     fn sign_in_again(&self) -> String {
