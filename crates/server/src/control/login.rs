@@ -11,7 +11,7 @@
 //! ```
 
 use super::{
-    Inner, capture, chain, fault, insist, link,
+    Inner, capture, chain, console, fault, insist, link,
     network::{self, Seen},
     prepare,
     run::{self, Begin, Said},
@@ -96,10 +96,12 @@ pub(super) async fn login(inner: &Arc<Inner>, id: &str, begin: Begin, mut sandbo
         }
         None => Change::Cancel,
     };
+    said.way_out = None;
+    // Whoever hears of the end may ask at once what was printed.
+    console::keep(inner, &sandbox, Some(&said)).await;
     // One that is over by its deadline takes no other end.
     store(inner, id, &end).await;
-    said.way_out = None;
-    run::destroy(inner, &mut sandbox, Some(&said)).await;
+    run::remove(inner, &mut sandbox).await;
     let status = inner.store.login(id).await.ok().flatten().map(|login| login.status.as_str());
     let took_ms = started.elapsed().as_millis() as u64;
     tracing::info!(login = id, provider = login.provider, status, took_ms, sandbox = %sandbox.id(), "a login ended");

@@ -155,14 +155,16 @@ pub(super) async fn run(inner: &Inner, id: &str, begin: Begin, mut sandbox: Sand
     {
         keep_files(inner, guest, &run, &mut said, stop).await;
     }
+    // Whoever hears of the end may ask at once what was printed.
+    console::keep(inner, &sandbox, Some(&said)).await;
     // A cancelled run is over when its tool is: those who wait for that may rely on it.
     let cancelled = matches!(end, End::Cancelled);
     if cancelled {
-        destroy(inner, &mut sandbox, Some(&said)).await;
+        remove(inner, &mut sandbox).await;
     }
     finish(inner, &run.id, &end).await;
     if !cancelled {
-        destroy(inner, &mut sandbox, Some(&said)).await;
+        remove(inner, &mut sandbox).await;
     }
     // The words of a failure may be the provider's, and hold what they were asked: they are in the row.
     let (status, code) = match &end {
@@ -504,9 +506,15 @@ async fn mark_needs_reconnect(inner: &Inner, run: &Run, secret: Option<&SecretVe
     }
 }
 
-/// Keeps what is to outlive the sandbox, and destroys it. What does not work now, the reconciler does on its next pass.
+/// Keeps what is to outlive the sandbox, and destroys it.
 pub(super) async fn destroy(inner: &Inner, sandbox: &mut Sandbox, said: Option<&Said>) {
     console::keep(inner, sandbox, said).await;
+    remove(inner, sandbox).await;
+}
+
+/// Destroys a sandbox of which nothing is to be kept any more. What does not work now, the reconciler does on its
+/// next pass.
+pub(super) async fn remove(inner: &Inner, sandbox: &mut Sandbox) {
     sandbox.stop().await;
     if let Err(error) = inner.store.set_sandbox(sandbox.id().as_str(), sandbox.state(), time::now_ms()).await {
         tracing::warn!(sandbox = %sandbox.id(), %error, "the end of a sandbox could not be stored; the next pass does it");
