@@ -124,13 +124,13 @@ export const runQueries = {
     }),
 };
 
-/** What the desktop of a login printed; null where it had none, or is forgotten. */
+/** What the last desktop of a login printed; null where it had none, or is forgotten. */
 export const loginLog = (id: string) =>
   queryOptions({
     queryKey: ["login", id, "log"],
     queryFn: async ({ signal }) => {
-      const { items } = await take(api.GET("/api/v1/sandboxes", { signal, params: { query: { limit: 200 } } }));
-      const sandbox = items.find(({ login_id }) => login_id === id);
+      const query = { login_id: id, limit: 1 };
+      const [sandbox] = (await take(api.GET("/api/v1/sandboxes", { signal, params: { query } }))).items;
       if (!sandbox) return null;
       const params = { path: { id: sandbox.id } };
       return take(api.GET("/api/v1/sandboxes/{id}/console", { signal, params, parseAs: "text" }));

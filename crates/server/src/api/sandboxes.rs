@@ -97,6 +97,8 @@ struct SandboxesQuery {
     limit: Option<String>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Only those of this login; of one that there is not, none.
+    login_id: Option<String>,
     /// For admins: those of this person, or all with `all`, without `error`.
     user_id: Option<String>,
 }
@@ -118,15 +120,21 @@ async fn list(
     Query(query): Query<SandboxesQuery>,
 ) -> ApiResult<Json<Page<SandboxView>>> {
     let who = auth.require(Scope::RunsRead)?;
-    let SandboxesQuery { limit, cursor, user_id } = query;
+    let SandboxesQuery { limit, cursor, login_id, user_id } = query;
     let page = PageQuery { limit, cursor };
     let (limit, after) = (page.limit()?, page.after()?);
     let key = |sandbox: &Sandbox| After { created_at: sandbox.created_at, id: sandbox.id.clone() };
-    if let Some(whose) = others::whose(&who, user_id)? {
-        let rows = app.store.sandboxes_seen(whose.user_id(), after.as_ref(), limit + 1).await?;
+    let whose = others::whose(&who, user_id)?;
+    let of = login_id.as_deref();
+    // No filter is what an empty one would be to the database.
+    if of.is_some_and(|login| login.is_empty() || !id::is_one(login)) {
+        return Ok(Json(Page::whole(Vec::new(), false, key, SandboxView::from)));
+    }
+    if let Some(whose) = whose {
+        let rows = app.store.sandboxes_seen(whose.user_id(), of, after.as_ref(), limit + 1).await?;
         return Ok(Json(Page::of(rows, limit, key, others::sandbox_seen)));
     }
-    let rows = app.store.sandboxes_of(&who.user_id, after.as_ref(), limit + 1).await?;
+    let rows = app.store.sandboxes_of(&who.user_id, of, after.as_ref(), limit + 1).await?;
     Ok(Json(Page::of(rows, limit, key, SandboxView::from)))
 }
 

@@ -47,7 +47,8 @@ macro_rules! sandboxes {
         concat!(
             "SELECT id, user_id, run_id, login_id, driver, image_id, state, error, created_at, ended_at FROM sandboxes WHERE ",
             $whose,
-            "(created_at < $1 OR (created_at = $1 AND id < $2)) ORDER BY created_at DESC, id DESC LIMIT $3"
+            "(created_at < $1 OR (created_at = $1 AND id < $2)) AND ($3 = '' OR login_id = $3) ",
+            "ORDER BY created_at DESC, id DESC LIMIT $4"
         )
     };
 }
@@ -95,19 +96,20 @@ impl Store {
         query.fetch_all(self.read()).await?.iter().map(login_of).collect()
     }
 
-    /// At most `limit` sandboxes, newest first: of this person, or all.
+    /// At most `limit` sandboxes, newest first: of this person, or all; all of them, or those of one login.
     pub async fn sandboxes_seen(
         &self,
         user_id: Option<&str>,
+        login_id: Option<&str>,
         after: Option<&After>,
         limit: i64,
     ) -> Result<Vec<Sandbox>, StoreError> {
         let (before, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
         let query = sqlx::query(match user_id {
-            Some(_) => sandboxes!("user_id = $4 AND "),
+            Some(_) => sandboxes!("user_id = $5 AND "),
             None => sandboxes!(""),
         });
-        let query = query.bind(before).bind(id).bind(limit);
+        let query = query.bind(before).bind(id).bind(login_id.unwrap_or_default()).bind(limit);
         let query = match user_id {
             Some(user_id) => query.bind(user_id),
             None => query,

@@ -21,20 +21,23 @@ impl Store {
         row.as_ref().map(sandbox_of).transpose()
     }
 
-    /// A person's sandboxes, newest first.
+    /// A person's sandboxes, newest first: all, or those of one login.
     pub async fn sandboxes_of(
         &self,
         user_id: &str,
+        login_id: Option<&str>,
         after: Option<&After>,
         limit: i64,
     ) -> Result<Vec<Sandbox>, StoreError> {
         let (created_at, id) = after.map_or((i64::MAX, ""), |after| (after.created_at, after.id.as_str()));
         let rows = sqlx::query(select!(
-            "WHERE user_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) ORDER BY created_at DESC, id DESC LIMIT $4"
+            "WHERE user_id = $1 AND (created_at < $2 OR (created_at = $2 AND id < $3)) AND ($4 = '' OR login_id = $4) \
+             ORDER BY created_at DESC, id DESC LIMIT $5"
         ))
         .bind(user_id)
         .bind(created_at)
         .bind(id)
+        .bind(login_id.unwrap_or_default())
         .bind(limit)
         .fetch_all(self.read())
         .await?;

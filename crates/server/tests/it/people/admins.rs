@@ -2,6 +2,11 @@
 
 use super::{Browser, PASSWORD, blocking, json_of, key, member, refused, said, with_admin};
 use crate::support::server::deeds;
+use polydev_sandbox::machine::State;
+use polydev_server::{
+    domain::sandbox::Work,
+    store::{Store, sqlite_url},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -50,6 +55,48 @@ async fn a_member_cannot_do_what_admins_do() {
     let own = server.request_as(&token, Method::GET, "/audit").send().await.unwrap();
     for entry in json_of(own, 200).await["items"].as_array().unwrap() {
         assert!(entry["user_id"] == json!(me) || entry["actor"]["user_id"] == json!(me), "{entry}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logins_sandboxes_are_found_by_its_person_and_seen_by_admins() {
+    let (server, _standin, admin) = with_admin().await;
+    let me = admin.get("/me").await["id"].as_str().unwrap().to_owned();
+    let (id, bob) = member(&server, &admin, "bob@example.com").await;
+    let store = Store::open(&sqlite_url(&server.data_dir().join("polydev.db"))).await.unwrap();
+    // Long gone, so that nobody looks after them.
+    for (sandbox, user, login) in
+        [("sbx_1", &id, "lgn_bob"), ("sbx_2", &id, "lgn_bob"), ("sbx_3", &id, "lgn_next"), ("sbx_4", &me, "lgn_mine")]
+    {
+        store.insert_sandbox(sandbox, Some((user, Work::Login(login))), "oci", "desktop-1", 1000).await.unwrap();
+        store.set_sandbox(sandbox, &State::Gone, 2000).await.unwrap();
+    }
+    store.close().await;
+    let ids = |page: &Value| -> Vec<String> {
+        page["items"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = bob.get("/sandboxes?login_id=lgn_bob&limit=1").await;
+    assert_eq!((ids(&first), &first["items"][0]["login_id"]), (vec!["sbx_2".to_owned()], &json!("lgn_bob")), "{first}");
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let next = bob.get(&format!("/sandboxes?login_id=lgn_bob&limit=1&cursor={cursor}")).await;
+    assert_eq!((ids(&next), &next["next_cursor"]), (vec!["sbx_1".to_owned()], &Value::Null), "{next}");
+    // What there is not, or is another's, is in no list of one's own; nor is nothing a filter.
+    for none in ["lgn_mine", "lgn_none", "", "%00", "lgn%27%20OR%20%27%27=%27"] {
+        assert_eq!(ids(&bob.get(&format!("/sandboxes?login_id={none}")).await), Vec::<String>::new(), "{none:?}");
+    }
+    assert_eq!(bob.get("/sandboxes").await["items"].as_array().unwrap().len(), 3);
+
+    let others = format!("/sandboxes?login_id=lgn_bob&user_id={id}");
+    assert_eq!(ids(&admin.get(&others).await), ["sbx_2", "sbx_1"]);
+    assert_eq!(ids(&admin.get("/sandboxes?login_id=lgn_next&user_id=all").await), ["sbx_3"]);
+    assert_eq!(
+        ids(&admin.get("/sandboxes?login_id=lgn_bob").await),
+        Vec::<String>::new(),
+        "theirs is asked for by name"
+    );
+    for whose in [&me, "all"] {
+        let asked = bob.request(Method::GET, &format!("/sandboxes?login_id=lgn_mine&user_id={whose}"));
+        refused(asked.send().await.unwrap(), 403, "forbidden").await;
     }
 }
 

@@ -87,7 +87,7 @@ async fn an_old_sandbox_goes_with_its_console_whatever_it_was_for() {
         store.insert_sandbox("sbx_stands", Some(("usr_1", Work::Run("run_gone"))), "oci", "cli-1", 500).await.unwrap();
         assert_eq!(store.forget_sandboxes(3000).await.unwrap(), 2);
         assert_eq!(store.forget_sandboxes(3000).await.unwrap(), 0);
-        let left = store.sandboxes_of("usr_1", None, 10).await.unwrap();
+        let left = store.sandboxes_of("usr_1", None, None, 10).await.unwrap();
         let left: Vec<&str> = left.iter().map(|sandbox| sandbox.id.as_str()).collect();
         assert_eq!(left, ["sbx_stands", "sbx_2"]);
     })

@@ -19,7 +19,7 @@ async fn a_sandbox_that_was_made_for_nobody_is_given_once() {
         insert_user(&store, "usr_2").await;
         store.insert_sandbox("sbx_1", None, "oci", "cli-1", 1000).await.unwrap();
         store.set_sandbox("sbx_1", &State::Ready, 1001).await.unwrap();
-        assert_eq!(store.sandboxes_of("usr_1", None, 10).await.unwrap(), []);
+        assert_eq!(store.sandboxes_of("usr_1", None, None, 10).await.unwrap(), []);
         for user in ["usr_1", "usr_2"] {
             store.give_sandbox("sbx_1", user, Work::Run("run_1")).await.unwrap();
         }
@@ -95,12 +95,45 @@ async fn pages_are_ones_own_newest_first_and_whole() {
         let mut seen = Vec::new();
         let mut after: Option<After> = None;
         loop {
-            let page = store.sandboxes_of("usr_1", after.as_ref(), 3).await.unwrap();
+            let page = store.sandboxes_of("usr_1", None, after.as_ref(), 3).await.unwrap();
             let Some(last) = page.last() else { break };
             after = Some(After { created_at: last.created_at, id: last.id.clone() });
             seen.extend(page.into_iter().map(|sandbox| sandbox.id));
         }
         assert_eq!(seen, ["sbx_6", "sbx_5", "sbx_4", "sbx_3", "sbx_2", "sbx_1", "sbx_0"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn those_of_one_login_are_found_among_all_others() {
+    db::each_database(async |store| {
+        for user in ["usr_1", "usr_2"] {
+            insert_user(&store, user).await;
+        }
+        // One that a server of before had begun to make, and one that came of it.
+        for (id, user, work, at) in [
+            ("sbx_1", "usr_1", Work::Login("lgn_1"), 1000),
+            ("sbx_2", "usr_1", Work::Login("lgn_1"), 1001),
+            ("sbx_3", "usr_1", Work::Login("lgn_2"), 1002),
+            ("sbx_4", "usr_1", Work::Run("lgn_1"), 1003),
+            ("sbx_5", "usr_2", Work::Login("lgn_3"), 1004),
+        ] {
+            store.insert_sandbox(id, Some((user, work)), "oci", "desktop-1", at).await.unwrap();
+        }
+        let ids = |found: Vec<sandbox::Sandbox>| found.into_iter().map(|sandbox| sandbox.id).collect::<Vec<_>>();
+        let own = async |login, after| ids(store.sandboxes_of("usr_1", Some(login), after, 9).await.unwrap());
+        assert_eq!(own("lgn_1", None).await, ["sbx_2", "sbx_1"]);
+        let after = After { created_at: 1001, id: "sbx_2".into() };
+        assert_eq!(own("lgn_1", Some(&after)).await, ["sbx_1"]);
+        for nothing in ["lgn_3", "lgn_none"] {
+            assert_eq!(own(nothing, None).await, Vec::<String>::new(), "{nothing}");
+        }
+        let seen = async |whose, login| ids(store.sandboxes_seen(whose, login, None, 9).await.unwrap());
+        assert_eq!(seen(None, Some("lgn_3")).await, ["sbx_5"]);
+        assert_eq!(seen(Some("usr_1"), Some("lgn_3")).await, Vec::<String>::new());
+        assert_eq!(seen(Some("usr_1"), Some("lgn_2")).await, ["sbx_3"]);
+        assert_eq!(seen(None, None).await.len(), 5);
     })
     .await;
 }
