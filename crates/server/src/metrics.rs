@@ -15,7 +15,10 @@ pub use now::Now;
 pub use process::Process;
 
 use crate::{
-    domain::sandbox::Network,
+    domain::{
+        login::{self, Login},
+        sandbox::Network,
+    },
     providers,
     store::runs::{End, Ended},
 };
@@ -38,6 +41,8 @@ const PREFIX: &str = "polydev";
 const REQUEST_BOUNDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0, 60.0];
 /// Bounds of how long a run took, seconds: from a word to the longest that `runs.timeout_s` allows by default.
 const RUN_BOUNDS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0];
+/// Bounds of how long a desktop took, seconds: from one that was made ahead to one that is hardly used any more.
+const READY_BOUNDS: [f64; 11] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 300.0];
 
 /// What has been counted since the server was started. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,9 +53,12 @@ struct Counted {
     registry: Registry,
     requests: Family<Request, Counter>,
     request_durations: Family<Route, Histogram>,
-    runs: Family<Run, Counter>,
-    run_durations: Family<Run, Histogram>,
+    runs: Family<Over, Counter>,
+    run_durations: Family<Over, Histogram>,
     failures: Family<Failed, Counter>,
+    logins: Family<Over, Counter>,
+    login_failures: Family<Failed, Counter>,
+    login_ready: Family<OfProvider, Histogram>,
     events: Counter,
     claims: Family<Claim, Counter>,
     egress_connections: Family<Verdict, Counter>,
@@ -70,10 +78,16 @@ struct Request {
     status: &'static str,
 }
 
+/// What a run or a login came to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Run {
+struct Over {
     provider: &'static str,
     status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfProvider {
+    provider: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,6 +133,9 @@ impl Default for Metrics {
             runs: Family::default(),
             run_durations: Family::new_with_constructor(|| Histogram::new(RUN_BOUNDS)),
             failures: Family::default(),
+            logins: Family::default(),
+            login_failures: Family::default(),
+            login_ready: Family::new_with_constructor(|| Histogram::new(READY_BOUNDS)),
             events: Counter::default(),
             claims: Family::default(),
             egress_connections: Family::default(),
@@ -141,6 +158,18 @@ impl Default for Metrics {
             counted.run_durations.clone(),
         );
         registry.register("run_failures", "Runs that failed, by the code of their error", counted.failures.clone());
+        registry.register("logins_ended", "Logins that ended", counted.logins.clone());
+        registry.register(
+            "login_failures",
+            "Logins that failed, by the code of their error",
+            counted.login_failures.clone(),
+        );
+        registry.register_with_unit(
+            "login_ready_duration",
+            "How long it took from when a login was asked for until its desktop was ready",
+            Unit::Seconds,
+            counted.login_ready.clone(),
+        );
         registry.register("run_events", "Events of runs stored", counted.events.clone());
         registry.register("pool_claims", "Runs and logins that looked for a warm sandbox", counted.claims.clone());
         registry.register(
@@ -200,7 +229,7 @@ impl Metrics {
 
     /// A run ended.
     pub fn run_ended(&self, end: &End, ended: &Ended) {
-        let provider = providers::by_name(&ended.provider).map_or("other", |provider| provider.about().name);
+        let provider = known(&ended.provider);
         let status = match end {
             End::Completed { .. } => "completed",
             End::Failed { error } => {
@@ -209,11 +238,28 @@ impl Metrics {
             }
             End::Cancelled => "cancelled",
         };
-        let run = Run { provider, status };
+        let run = Over { provider, status };
         self.0.runs.get_or_create(&run).inc();
         if let Some(ms) = ended.took_ms {
             self.0.run_durations.get_or_create(&run).observe(ms.max(0) as f64 / 1000.0);
         }
+    }
+
+    /// The desktop of a login is ready.
+    pub fn login_ready(&self, login: &Login) {
+        if let Some(ms) = login.ready_after_ms() {
+            let of = OfProvider { provider: known(&login.provider) };
+            self.0.login_ready.get_or_create(&of).observe(ms as f64 / 1000.0);
+        }
+    }
+
+    /// A login ended, in the state that it is in.
+    pub fn login_ended(&self, login: &Login) {
+        let provider = known(&login.provider);
+        if let Some(error) = login.error.as_ref().filter(|_| login.status == login::Status::Failed) {
+            self.0.login_failures.get_or_create(&Failed { provider, code: error.code.name() }).inc();
+        }
+        self.0.logins.get_or_create(&Over { provider, status: login.status.as_str() }).inc();
     }
 
     /// The way out of a sandbox was closed: what went by it, as this server saw it.
@@ -239,9 +285,18 @@ impl Metrics {
     }
 }
 
+/// The provider of this name; rows may have others, of which there are any number.
+fn known(provider: &str) -> &'static str {
+    providers::by_name(provider).map_or("other", |provider| provider.about().name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        failure::{Code, Failure},
+        login::Change,
+    };
 
     #[test]
     fn labels_have_few_values_whatever_is_asked_for() {
@@ -276,5 +331,33 @@ mod tests {
             !said.contains(r#"polydev_run_duration_seconds_count{provider="claude",status="cancelled"}"#),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_login_is_counted_when_its_desktop_is_ready_and_when_it_is_over() {
+        let metrics = Metrics::default();
+        let asked_for = |provider: &str| Login::new("lgn_1".into(), "usr_1", provider, "claude", 600_000, 1000).0;
+        let then = |login: &Login, change: Change, at| login.step(&change, at).unwrap().0;
+        let login = asked_for("claude");
+        metrics.login_ready(&login);
+        let login = then(&login, Change::Take { sandbox: "sbx_1".into() }, 2000);
+        let login = then(&login, Change::Ready { at: 8000 }, 8100);
+        metrics.login_ready(&login);
+        metrics.login_ended(&then(&login, Change::Cancel, 9000));
+        metrics.login_ended(&then(&login, Change::Fail(Failure::new(Code::ToolCrashed, "words")), 9000));
+        metrics.login_ended(&then(&asked_for("a\"b\n"), Change::Cancel, 9000));
+        let said = metrics.text(&Now::default());
+        for line in [
+            r#"polydev_logins_ended_total{provider="claude",status="cancelled"} 1"#,
+            r#"polydev_logins_ended_total{provider="claude",status="failed"} 1"#,
+            r#"polydev_logins_ended_total{provider="other",status="cancelled"} 1"#,
+            r#"polydev_login_failures_total{provider="claude",code="tool_crashed"} 1"#,
+            r#"polydev_login_ready_duration_seconds_count{provider="claude"} 1"#,
+            r#"polydev_login_ready_duration_seconds_sum{provider="claude"} 7.0"#,
+            r#"polydev_login_ready_duration_seconds_bucket{le="5.0",provider="claude"} 0"#,
+            r#"polydev_login_ready_duration_seconds_bucket{le="10.0",provider="claude"} 1"#,
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
     }
 }

@@ -328,6 +328,7 @@ async fn keep(
     match &captured {
         Ok(Captured::Kept(login)) => {
             entry.done(&inner.store, None).await;
+            inner.metrics.login_ended(login);
             inner.tell_of_login(login);
         }
         Ok(Captured::Other(_)) => entry.failed(&inner.store, Code::Conflict).await,

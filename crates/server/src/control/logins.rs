@@ -267,7 +267,16 @@ impl Inner {
     pub(super) async fn change_login(&self, id: &str, change: &Change) -> Result<Changed, StoreError> {
         let changed = self.store.change_login(id, change, time::now_ms()).await?;
         match &changed {
-            Changed::Done(login) => self.tell_of_login(login),
+            Changed::Done(login) => {
+                // Of each there is one: a login is made ready once, and ends once.
+                if matches!(change, Change::Ready { .. }) {
+                    self.metrics.login_ready(login);
+                }
+                if login.status.is_over() {
+                    self.metrics.login_ended(login);
+                }
+                self.tell_of_login(login);
+            }
             // Its end may have been stored by one who never heard of that, and told nobody.
             Changed::Denied(Denied::State(status)) if status.is_over() => {
                 if let Some(login) = self.store.login(id).await? {

@@ -449,6 +449,12 @@ impl Login {
         Ok((login, told))
     }
 
+    /// How long it took from when it was asked for until its desktop was ready, milliseconds. `None`: it is not.
+    pub fn ready_after_ms(&self) -> Option<i64> {
+        let last = self.stages.last().filter(|stage| stage.state == StageState::Done)?;
+        Some((last.started_at? + last.took_ms? - self.started_at).max(0))
+    }
+
     /// The page that its person may open in a browser of their own, or soon will.
     pub fn open_link(&self) -> Option<&Link> {
         self.link.as_ref().filter(|link| link.is_open())

@@ -3,6 +3,7 @@
 use super::{PREFIX, Process};
 use crate::{
     control::selfcheck::{Looked, Severity},
+    domain::login,
     store::counts::Counts,
 };
 use polydev_sandbox::image::Kind;
@@ -78,6 +79,13 @@ impl Now {
             runs.get_or_create(&Status { status: status.to_owned() }).set(count);
         }
         registry.register("runs", "Runs that are not over", runs);
+
+        let logins = Family::<Status, Gauge>::default();
+        for status in login::Status::ALL.into_iter().filter(|status| !status.is_over()) {
+            let count = self.counts.logins.iter().find(|(of, _)| *of == status).map_or(0, |(_, count)| *count);
+            logins.get_or_create(&Status { status: status.as_str().to_owned() }).set(count);
+        }
+        registry.register("logins", "Logins that are not over", logins);
 
         let sandboxes = Family::<State, Gauge>::default();
         for (state, count) in &self.counts.sandboxes {

@@ -1,7 +1,7 @@
 //! How many there are of what.
 
-use super::{Store, StoreError, pages::UnderWay};
-use crate::domain::sandbox;
+use super::{Store, StoreError, logins, pages::UnderWay};
+use crate::domain::{login, sandbox};
 use sqlx::Row;
 
 /// How many there are, of everybody.
@@ -9,6 +9,8 @@ use sqlx::Row;
 pub struct Counts {
     /// Runs that are not over.
     pub runs: UnderWay,
+    /// Logins that are not over, by where they stand.
+    pub logins: Vec<(login::Status, i64)>,
     /// Sandboxes that stand, by state.
     pub sandboxes: Vec<(sandbox::State, i64)>,
     /// Connections, by provider and by status as it is stored: what ends soon is `active` there.
@@ -22,6 +24,7 @@ impl Store {
     /// The database.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         let runs = self.under_way(None).await?;
+        let logins = logins::count_open(self.read()).await?;
         let rows = sqlx::query("SELECT state, COUNT(*) AS n FROM sandboxes WHERE ended_at IS NULL GROUP BY state");
         let mut sandboxes = Vec::new();
         for row in rows.fetch_all(self.read()).await? {
@@ -42,6 +45,7 @@ impl Store {
                 Row::try_get(row, "n")?,
             ))
         };
-        Ok(Counts { runs, sandboxes, connections: rows.iter().map(connection).collect::<Result<_, _>>()? })
+        let connections = rows.iter().map(connection).collect::<Result<_, _>>()?;
+        Ok(Counts { runs, logins, sandboxes, connections })
     }
 }

@@ -8,7 +8,7 @@ use super::{
     runs::{After, parse, parse_optional},
 };
 use crate::domain::login::{Change, Denied, Event, EventBody, Login, Status};
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::{Any, AnyConnection, Executor, Row, any::AnyRow};
 
 /// The most events of a page.
 const PAGE_MAX: i64 = 256;
@@ -87,12 +87,10 @@ impl Store {
         if let Some(open) = open {
             return Ok(Opened::Before(login_of(&open)?));
         }
-        let count = "SELECT status, COUNT(*) AS n FROM auth_sessions WHERE completed_at IS NULL GROUP BY status";
         let (mut all, mut under_way) = (0, 0);
-        for row in sqlx::query(count).fetch_all(&mut *tx).await? {
-            let n: i64 = row.try_get("n")?;
+        for (status, n) in count_open(&mut *tx).await? {
             all += n;
-            under_way += if status_of(&row)?.has_desktop() { 0 } else { n };
+            under_way += if status.has_desktop() { 0 } else { n };
         }
         if all >= most {
             return Ok(Opened::Full);
@@ -279,6 +277,13 @@ pub(super) async fn change_in(
         insert_event(tx, id, seq, at, body).await?;
     }
     Ok(Changed::Done(Box::new(login)))
+}
+
+/// How many logins are not over, by where they stand.
+pub(super) async fn count_open(db: impl Executor<'_, Database = Any>) -> Result<Vec<(Status, i64)>, StoreError> {
+    let count = "SELECT status, COUNT(*) AS n FROM auth_sessions WHERE completed_at IS NULL GROUP BY status";
+    let rows = sqlx::query(count).fetch_all(db).await?;
+    rows.iter().map(|row| Ok((status_of(row)?, row.try_get("n")?))).collect()
 }
 
 async fn insert_event(

@@ -1,7 +1,7 @@
 //! Signing in: with everything that can go wrong at the provider, and then for good.
 
 use super::{
-    ask,
+    ask, counted,
     hands::{signs_in, sits_down, types},
     is_gone_and_answers, ready, server, to_the_end, until,
 };
@@ -111,6 +111,8 @@ async fn signs_in_with_all_faults(name: &str, provider: Provider, status: Option
     assert_eq!((&kept["outcome"], &kept["target"], &kept["detail"]), (&json!("ok"), &json!(name), &json!(login)));
 
     // Nothing is left of the desktop, and what was signed in with answers.
-    is_gone_and_answers(server, name).await;
+    let server = is_gone_and_answers(server, name).await;
+    let connected = format!(r#"polydev_logins_ended_total{{provider="{name}",status="connected"}}"#);
+    assert_eq!(counted(server, &[&connected]).await.1, [1.0]);
     assert_eq!((ada.refreshes(provider), ada.refresh_reuses(provider)), (0, 0), "the login is whole, and one");
 }

@@ -1,7 +1,7 @@
 //! A login from its opening to its end.
 
 use super::{
-    WITHIN, ask, blocking, id, is_ready, look, looking, open, ready,
+    WITHIN, ask, blocking, counted, id, is_ready, look, looking, open, ready,
     rfb::{Closed, Viewer, changed},
     said, sandbox, server, to_the_end, until,
 };
@@ -70,6 +70,9 @@ async fn a_desktop_comes_up_is_looked_at_and_goes() {
     let sandbox = sandbox(&server);
     let (_, of) = ask(&server, Method::GET, &format!("/sandboxes/{sandbox}")).await;
     assert_eq!((&of["login_id"], &of["run_id"]), (&login["id"], &Value::Null), "{of}");
+    let open = [r#"polydev_logins{status="preparing"}"#, r#"polydev_logins{status="ready"}"#];
+    let (server, counts) = counted(server, &open).await;
+    assert_eq!(counts, [0.0, 1.0]);
     assert_eq!(ask(&server, Method::DELETE, &format!("/logins/{login_id}")).await.0, 204);
     assert_eq!(viewer.closed().await, Closed(Some(4002)));
     let events = to_the_end(&server, &login_id).await;
@@ -79,6 +82,16 @@ async fn a_desktop_comes_up_is_looked_at_and_goes() {
     assert_eq!(past.send().await.unwrap().status(), 204);
     let server = gone(server, sandbox).await;
     assert_eq!(look(looking(&server, &login_id)).await.unwrap_err(), (410, "gone".to_owned()));
+    let over = [
+        r#"polydev_logins{status="ready"}"#,
+        r#"polydev_logins_ended_total{provider="claude",status="cancelled"}"#,
+        r#"polydev_login_ready_duration_seconds_count{provider="claude"}"#,
+        r#"polydev_login_ready_duration_seconds_sum{provider="claude"}"#,
+    ];
+    let (server, counts) = counted(server, &over).await;
+    assert_eq!(counts[..3], [0.0, 1.0, 1.0]);
+    let took: i64 = login["stages"].as_array().unwrap().iter().map(|stage| stage["took_ms"].as_i64().unwrap()).sum();
+    assert!((counts[3] - took as f64 / 1000.0).abs() < 0.1, "{counts:?} {login}");
     assert_eq!(blocking(move || server.stop_and_left()).await, (Some(0), vec![]));
 }
 
@@ -143,6 +156,12 @@ async fn a_login_whose_sandbox_dies_says_so() {
     assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("Open another one")), "{error:?}");
     assert_eq!(viewer.closed().await, Closed(Some(1011)));
     let server = gone(server, sandbox).await;
+    let failed = [
+        r#"polydev_logins_ended_total{provider="claude",status="failed"}"#,
+        r#"polydev_login_failures_total{provider="claude",code="tool_crashed"}"#,
+    ];
+    let (server, counts) = counted(server, &failed).await;
+    assert_eq!(counts, [1.0, 1.0]);
     let (status, login) = open(&server, "claude").await;
     assert_eq!(status, 201, "{login}");
 }

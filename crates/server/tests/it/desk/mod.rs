@@ -138,6 +138,24 @@ async fn is_gone_and_answers(server: Server, provider: &str) -> Server {
     server
 }
 
+/// What the server has counted, of this name and these labels.
+async fn counted(server: Server, names: &[&str]) -> (Server, Vec<f64>) {
+    let (server, key) = blocking(move || {
+        let key = server.whole_key("one@example.com");
+        (server, key)
+    })
+    .await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(format!("{}/metrics", server.url)).bearer_auth(key).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    let of = |name: &&str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
+    };
+    let counts = names.iter().map(of).collect();
+    (server, counts)
+}
+
 /// The agent of a server's sandbox, without the server.
 fn guest(server: &Server, sandbox: &str) -> Guest {
     let config = DriverConfig { state_dir: server.data_dir().join("sandboxes"), oci_runtime: None };

@@ -4,7 +4,10 @@ use super::insert_user;
 use crate::support::db;
 use polydev_sandbox::machine::{Fault, State};
 use polydev_server::{
-    domain::sandbox::{self, Flow, Host, Network, Verdict, Work},
+    domain::{
+        login::{Change, Login, Status},
+        sandbox::{self, Flow, Host, Network, Verdict, Work},
+    },
     store::{Store, runs::After},
 };
 
@@ -173,7 +176,15 @@ async fn those_that_stand_are_counted_of_one_and_of_all() {
             let connection = connection.bind(format!("crd_{user}")).bind(user).bind(vec![1u8]);
             connection.execute(store.write()).await.unwrap();
         }
+        for (login, user, over) in [("lgn_1", "usr_1", true), ("lgn_2", "usr_1", false), ("lgn_3", "usr_2", false)] {
+            let new = Login::new(login.into(), user, "claude", "claude auth login", 600_000, 1000);
+            store.open_login(&new, 9, |_| true).await.unwrap();
+            if over {
+                store.change_login(login, &Change::Cancel, 2000).await.unwrap();
+            }
+        }
         let counts = store.counts().await.unwrap();
+        assert_eq!(counts.logins, [(Status::Requested, 2)]);
         assert_eq!(counts.sandboxes, [(sandbox::State::Creating, 3)]);
         assert_eq!(counts.connections, [("claude".to_owned(), "active".to_owned(), 2)]);
     })
