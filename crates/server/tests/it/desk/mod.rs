@@ -4,6 +4,7 @@ mod chance;
 mod doors;
 mod faults;
 mod hands;
+mod instead;
 mod life;
 mod links;
 mod reconnect;
@@ -17,6 +18,7 @@ use crate::{
         server::{NO_POOL, Server},
     },
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
 use polydev_sandbox::{
@@ -25,10 +27,10 @@ use polydev_sandbox::{
     proto::WatchRule,
 };
 use polydev_server::domain::login::{Event, EventBody, StageName, StageState};
-use polydev_standin::{Options, Standin};
+use polydev_standin::{Account, Options, Provider, Standin};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
@@ -63,6 +65,21 @@ async fn ask(server: &Server, method: Method, path: &str) -> (u16, Value) {
     (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
 }
 
+/// The answer to a body that is sent with the server's key.
+async fn post(server: &Server, path: &str, body: Value) -> (u16, Value) {
+    let response = server.request(Method::POST, path).json(&body).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+/// Connects a provider by the files of an account that has signed in elsewhere.
+async fn import(server: &Server, name: &str, account: &Account, provider: Provider) {
+    let files = account.login_files(provider).into_iter();
+    let files: BTreeMap<String, String> =
+        files.map(|(name, content)| (name, BASE64_STANDARD.encode(content))).collect();
+    let (status, connected) = post(server, &format!("/connections/{name}/import"), json!({ "files": files })).await;
+    assert_eq!(status, 200, "{connected}");
+}
+
 /// Opens a login: the status, and the login or the error.
 async fn open(server: &Server, provider: &str) -> (u16, Value) {
     let request = server.request(Method::POST, "/logins").json(&json!({ "provider": provider }));
@@ -90,9 +107,20 @@ fn is_ready(event: &Event) -> bool {
     (stage.name, stage.state) == (StageName::Ready, StageState::Done)
 }
 
+/// Whether an event asks about this account.
+fn asks_about(account: &Account) -> impl Fn(&Event) -> bool {
+    let email = account.email();
+    move |event| matches!(&event.body, EventBody::OtherAccount { account, .. } if *account == email)
+}
+
 /// A login's events up to one that is such, or to the last.
 async fn until(server: &Server, id: &str, is_such: impl Fn(&Event) -> bool) -> Vec<Event> {
-    let response = server.request(Method::GET, &format!("/logins/{id}/events")).send().await.unwrap();
+    until_after(server, id, 0, is_such).await
+}
+
+/// The same from the event after this number on.
+async fn until_after(server: &Server, id: &str, after: i64, is_such: impl Fn(&Event) -> bool) -> Vec<Event> {
+    let response = server.request(Method::GET, &format!("/logins/{id}/events?after={after}")).send().await.unwrap();
     assert_eq!(response.status(), 200);
     let mut frames = response.bytes_stream().eventsource();
     let mut events = Vec::new();

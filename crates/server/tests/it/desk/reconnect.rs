@@ -1,40 +1,16 @@
 //! Signing in again, as oneself and as another, and two people at a time.
 
 use super::{
-    WITHIN, ask, blocking,
+    WITHIN, ask, asks_about, blocking,
     hands::{authorizes_in_firefox, signs_in, sits_down, types},
-    ready, server, to_the_end, until,
+    import, post, ready, server, to_the_end, until,
 };
 use crate::support::{host, server::Server};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use polydev_server::domain::login::{Event, EventBody};
-use polydev_standin::{Account, Provider};
+use polydev_server::domain::login::EventBody;
+use polydev_standin::Provider;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use tokio::time::timeout;
-
-/// Whether an event asks about this account.
-fn asks_about(account: &Account) -> impl Fn(&Event) -> bool {
-    let email = account.email();
-    move |event| matches!(&event.body, EventBody::OtherAccount { account, .. } if *account == email)
-}
-
-async fn post(server: &Server, path: &str, body: Value) -> (u16, Value) {
-    let response = server.request(Method::POST, path).json(&body).send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap_or_default())
-}
-
-/// Connects claude by the files of an account that has signed in elsewhere.
-async fn import(server: &Server, account: &Account) {
-    let files: BTreeMap<String, String> = account
-        .login_files(Provider::Claude)
-        .into_iter()
-        .map(|(name, content)| (name, BASE64_STANDARD.encode(content)))
-        .collect();
-    let (status, connected) = post(server, "/connections/claude/import", json!({ "files": files })).await;
-    assert_eq!(status, 200, "{connected}");
-}
 
 async fn connection(server: &Server) -> Value {
     ask(server, Method::GET, "/connections").await.1["items"][0].clone()
@@ -53,7 +29,7 @@ async fn with_another_person(server: Server) -> (Server, String) {
 async fn another_account_is_asked_about_and_two_people_each_get_their_own() {
     let (server, standin) = server("").await;
     let [ada, bob, eve] = ["ada", "bob", "eve"].map(|name| standin.account(name));
-    import(&server, &ada).await;
+    import(&server, "claude", &ada, Provider::Claude).await;
     ada.revoke(Provider::Claude);
     assert_eq!(post(&server, "/connections/claude/verify", json!({})).await.1["status"], "needs_reconnect");
 
@@ -114,7 +90,7 @@ async fn another_account_is_asked_about_and_two_people_each_get_their_own() {
 async fn a_desktop_that_dies_with_a_login_in_it_says_what_is_left_of_it() {
     let (server, standin) = server("").await;
     let (ada, bob) = (standin.account("ada"), standin.account("bob"));
-    import(&server, &ada).await;
+    import(&server, "claude", &ada, Provider::Claude).await;
     let login = ready(&server, "claude").await;
     sits_down(&server, &login, Provider::Claude).await;
     types(&server, &login, &signs_in(Provider::Claude, "bob", None)).await;
