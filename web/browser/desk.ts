@@ -15,23 +15,6 @@ export async function shown(page: Page): Promise<string> {
 export const shows = (page: Page, text: string | RegExp) =>
   expect.poll(() => shown(page), { timeout: 20_000 }).toMatch(text);
 
-/** For how long a Firefox that has come may take the keys again, ms: the agent gives them back to the terminal. */
-const SETTLES = 3000;
-
-/** Waits until Firefox is there behind the terminal, and the terminal has had the keys for as long as it may take them:
- * by its button on the panel, which is the second one then, and dark. What is typed in such a moment is Firefox's. */
-export async function settled(page: Page): Promise<void> {
-  const isDark = (canvas: HTMLCanvasElement) =>
-    (canvas.getContext("2d")?.getImageData(440, 16, 1, 1).data[0] ?? 255) < 230;
-  let since = Number.NaN;
-  const isSettled = async () => {
-    if (!(await desktopOf(page).evaluate(isDark))) since = Number.NaN;
-    else if (Number.isNaN(since)) since = Date.now();
-    return Date.now() - since > SETTLES;
-  };
-  await expect.poll(isSettled, { timeout: 60_000, interval: 100 }).toBe(true);
-}
-
 /** The middle of the provider's green button to agree, in the window, once the desktop shows it. */
 async function button(page: Page): Promise<{ x: number; y: number } | null> {
   const find = (canvas: HTMLCanvasElement) => {

@@ -1,7 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { axe, close, launch, picture, Watched } from "./chromium";
-import { authorizes, settled, shown } from "./desk";
+import { authorizes, shown } from "./desk";
 import { ask, prompt, setUp } from "./person";
 import { Server } from "./server";
 import { Wire } from "./wire";
@@ -92,7 +92,6 @@ it("leads to a desktop, and back to it", async () => {
 });
 
 it("takes keys, and what they do is read back", async () => {
-  await settled(page);
   await page.keyboard.type("echo $((17*23))\n");
   await shows(/^391$/m);
   // A layout that has no key of its own for these in the desktop: what counts is what is typed.

@@ -9,6 +9,7 @@ use crate::{
 use polydev_proto::Signal;
 use std::{rc::Rc, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout};
+use x11rb::protocol::xproto::Window;
 
 /// How long a program may take until it is up. A browser on a cold disk and a busy machine takes 30 s.
 const UP_WITHIN: Duration = Duration::from_secs(60);
@@ -136,6 +137,8 @@ impl From<String> for End {
 
 /// One life of a part's program.
 async fn once(agent: &Agent, desk: &Desk, part: Part) -> End {
+    // Held for as long as the browser may want the keys for itself, however that ends.
+    let mut above = (part == Part::Browser).then(|| Above::hold(agent, desk)).flatten();
     let job = match desk.exec(agent, part.name(), argv(desk, part)) {
         Ok(job) => job,
         Err(error) => return error.message.into(),
@@ -162,6 +165,7 @@ async fn once(agent: &Agent, desk: &Desk, part: Part) -> End {
                     _ = asked.wait_for(|asked| *asked) => {}
                     _ = timeout(SETTLE, stay_below(agent, desk, &job)) => {}
                 }
+                above.take();
             }
             job.over().await;
         }
@@ -277,11 +281,36 @@ async fn stay_large(agent: &Agent, desk: &Desk) {
     }
 }
 
+/// The terminal is above all other windows for as long as this lives: a window that comes takes no keys from it.
+struct Above<'a> {
+    screen: &'a Screen,
+    terminal: Window,
+}
+
+impl<'a> Above<'a> {
+    /// `None` where there is no terminal just now.
+    fn hold(agent: &Agent, desk: &'a Desk) -> Option<Self> {
+        let (screen, terminal) = (desk.screen.get()?, desk.window_of(agent, Part::Terminal)?);
+        screen.keep_above(terminal, true);
+        Some(Self { screen, terminal })
+    }
+}
+
+impl Drop for Above<'_> {
+    fn drop(&mut self) {
+        self.screen.keep_above(self.terminal, false);
+    }
+}
+
 /// Gives the keys back to the terminal when the browser, which has just appeared, takes them. Never returns.
 async fn stay_below(agent: &Agent, desk: &Desk, browser: &Job) {
     let Ok(terminal) = agent.jobs.get(&job_name(Part::Terminal.name())) else { return };
     let (browser, terminal) = (browser.started.pid, terminal.started.pid);
     let screen = screen(desk).await;
+    // It was given no keys, and its button in the panel would be lit for that.
+    if let Some(behind) = screen.now().window_of(browser) {
+        screen.calm(behind.id);
+    }
     // It may lie above without having the keys, too.
     if let Some(front) = screen.now().window_of(terminal) {
         screen.activate(front.id);

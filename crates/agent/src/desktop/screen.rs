@@ -48,6 +48,8 @@ x11rb::atom_manager! {
         _NET_SUPPORTING_WM_CHECK,
         _NET_WM_PID,
         _NET_WM_STATE,
+        _NET_WM_STATE_ABOVE,
+        _NET_WM_STATE_DEMANDS_ATTENTION,
         _NET_WM_STATE_MAXIMIZED_HORZ,
         _NET_WM_STATE_MAXIMIZED_VERT,
         _POLYDEV_LOOK_UP,
@@ -95,8 +97,17 @@ impl SeenWindow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Activate(Window),
-    Maximize(Window),
+    /// To be in a state, or not to be.
+    State(Window, State, bool),
     LookUp,
+}
+
+/// What a window can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Maximized,
+    Above,
+    DemandsAttention,
 }
 
 /// The screen, watched.
@@ -148,7 +159,17 @@ impl Screen {
 
     /// Gives a window all the room that there is.
     pub(crate) fn maximize(&self, window: Window) {
-        self.wish(Wish::Maximize(window));
+        self.wish(Wish::State(window, State::Maximized, true));
+    }
+
+    /// Has a window lie above all others, or no longer. While it has the keys there, a window that comes is given none.
+    pub(crate) fn keep_above(&self, window: Window, above: bool) {
+        self.wish(Wish::State(window, State::Above, above));
+    }
+
+    /// Ends the call for attention that the window manager made for a window, because it was given no keys.
+    pub(crate) fn calm(&self, window: Window) {
+        self.wish(Wish::State(window, State::DemandsAttention, false));
     }
 
     /// Has every program that watches the screen look at its own clock: while a sandbox stands still, so does what a
@@ -235,14 +256,18 @@ impl Watcher {
 
     fn grant(&self, wish: Wish) -> Answer<()> {
         let atoms = &self.atoms;
-        let (now, add) = (0, 1);
+        let now = 0;
         let event = match wish {
             Wish::Activate(window) => {
                 ClientMessageEvent::new(32, window, atoms._NET_ACTIVE_WINDOW, [PAGER, now, 0, 0, 0])
             }
-            Wish::Maximize(window) => {
-                let states = (atoms._NET_WM_STATE_MAXIMIZED_HORZ, atoms._NET_WM_STATE_MAXIMIZED_VERT);
-                ClientMessageEvent::new(32, window, atoms._NET_WM_STATE, [add, states.0, states.1, PAGER, 0])
+            Wish::State(window, state, on) => {
+                let (first, second) = match state {
+                    State::Maximized => (atoms._NET_WM_STATE_MAXIMIZED_HORZ, atoms._NET_WM_STATE_MAXIMIZED_VERT),
+                    State::Above => (atoms._NET_WM_STATE_ABOVE, x11rb::NONE),
+                    State::DemandsAttention => (atoms._NET_WM_STATE_DEMANDS_ATTENTION, x11rb::NONE),
+                };
+                ClientMessageEvent::new(32, window, atoms._NET_WM_STATE, [on.into(), first, second, PAGER, 0])
             }
             Wish::LookUp => {
                 // Nothing is added, which is a change all the same.

@@ -15,11 +15,16 @@ use polydev_sandbox::{
 };
 use rfb::{CONTROL, RETURN, SHIFT};
 use site::Site;
+use std::time::Duration;
 use support::{Desk, PARTS, SHOTS, Wanted};
+use tokio::time::interval;
 use x::Shown;
 
 /// Where the prompt is, and nothing else: the upper left of the terminal, below the panel and its title.
 const PROMPT: (std::ops::Range<usize>, std::ops::Range<usize>) = (0..400, 60..135);
+
+/// How many keys are typed on, one each 10 ms, once Firefox is there: for longer than it may want them for itself.
+const TYPED_ON: u32 = 400;
 
 fn bright([r, g, b]: [u8; 3]) -> bool {
     r > 150 && g > 150 && b > 150
@@ -106,6 +111,44 @@ async fn what_is_typed_arrives_also_before_the_shell_is_there() -> Result<()> {
     }
     // One that Firefox found too small, too.
     desk.until("Firefox has followed", |told| Ok(told.of("firefox-esr")?.width == 1920)).await?;
+    desk.end().await
+}
+
+/// From the moment when the terminal has the keys until long after Firefox has come, they stay there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_while_firefox_comes_is_the_terminal_s() -> Result<()> {
+    let Some(desk) = Desk::start(Wanted::default()).await? else { return Ok(()) };
+    desk.guest.greet("").await?;
+    desk.until_done("ready").await?;
+    let mut viewer = desk.viewer().await?;
+    viewer.type_in("cat >/workspace/typing; mv /workspace/typing /workspace/typed\n").await?;
+    ensure!(!desk.stage_is_done("browser"), "Firefox is there before anything could be typed");
+    let mut pace = interval(Duration::from_millis(10));
+    let (mut typed, mut since) = (String::new(), 0);
+    while since < TYPED_ON {
+        pace.tick().await;
+        // In lines, because a terminal keeps no more of one than 4 KiB.
+        let key = if typed.len() % 64 == 63 { '\n' } else { char::from(b'a' + (typed.len() % 26) as u8) };
+        viewer.type_in(&key.to_string()).await?;
+        typed.push(key);
+        since += u32::from(desk.stage_is_done("browser"));
+    }
+    viewer.type_in("\n").await?;
+    viewer.press(&[CONTROL, u32::from('d')]).await?;
+    let (arrived, typed) = (desk.file("/workspace/typed").await?, typed + "\n");
+    ensure!(arrived == typed, "{} of {} keys: {arrived}", arrived.len(), typed.len());
+    // What kept them there ends: whoever wants to see Firefox does.
+    desk.until("two windows like others", |told| {
+        let is = |class, state: &str| Ok::<_, anyhow::Error>(told.of(class)?.states.iter().any(|s| s == state));
+        Ok(!is("Xfce4-terminal", "ABOVE")? && !is("firefox-esr", "DEMANDS_ATTENTION")?)
+    })
+    .await?;
+    viewer.click(150, 16).await?;
+    desk.until("Firefox is in front", |told| {
+        Ok(told.of("firefox-esr")?.id == told.active
+            && told.height_of("firefox-esr")? > told.height_of("Xfce4-terminal")?)
+    })
+    .await?;
     desk.end().await
 }
 

@@ -135,6 +135,10 @@ impl Desk {
         self.stages.borrow()[name].clone()
     }
 
+    pub(crate) fn stage_is_done(&self, name: &str) -> bool {
+        self.stages.borrow().get(name).is_some_and(|stage| stage.done)
+    }
+
     pub(crate) async fn until_stage(&self, name: &str, is: impl Fn(&Stage) -> bool) -> Result<()> {
         let mut stages = self.stages.clone();
         let waited = timeout(PATIENCE, stages.wait_for(|all| all.get(name).is_some_and(&is))).await;

@@ -1,7 +1,7 @@
 //! Logins that are left, cancelled and killed at any moment: nothing is left of them, and what is kept is a login.
 
 use super::{
-    ask, blocking, guest,
+    ask, blocking,
     hands::{shows, signs_in, sits_down, types},
     id, open, server, to_the_end,
 };
@@ -10,7 +10,6 @@ use crate::support::{
     host,
     server::Server,
 };
-use polydev_sandbox::desktop;
 use polydev_server::domain::login::EventBody;
 use polydev_standin::{Provider, Standin};
 use proptest::{prelude::RngExt, test_runner::TestRng};
@@ -20,7 +19,6 @@ use std::{
     fs,
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
 
 /// How long a login may take to come as far as it is to, and all of it to be gone.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -101,12 +99,6 @@ async fn comes_to(server: &Server, standin: &Standin, one: &One) {
         until(Stage::Ready, &|status| status == "ready").await;
     }
     if one.stage >= Stage::Asked {
-        // What is typed while Firefox comes may be Firefox's.
-        let all = ask(server, Method::GET, "/sandboxes").await.1;
-        let mine =
-            all["items"].as_array().unwrap().iter().find(|of| of["login_id"] == one.login && of["ended_at"].is_null());
-        let guest = guest(server, mine.unwrap()["id"].as_str().unwrap());
-        timeout(WITHIN, desktop::settled(&guest)).await.expect("Firefox comes").unwrap();
         sits_down(server, &one.login, Provider::Codex).await;
         types(server, &one.login, &signs_in(Provider::Codex, &one.account, None)).await;
     }
