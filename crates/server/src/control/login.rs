@@ -170,9 +170,11 @@ async fn deadline(inner: &Inner, id: &str) {
 async fn look_at_deadline(inner: &Inner, id: &str) -> Result<Option<Duration>, StoreError> {
     loop {
         let Some(login) = inner.store.login(id).await?.filter(|login| !login.status.is_over()) else { return Ok(None) };
-        let warned = login.warned_at.is_some();
+        let now = time::now_ms();
+        // A deadline that passed while no server ran is past warning of.
+        let warned = login.warned_at.is_some() || now >= login.expires_at;
         let due = if warned { login.expires_at } else { login.expires_at - WARNING_MS };
-        let left = due - time::now_ms();
+        let left = due - now;
         if left > 0 {
             return Ok(Some(Duration::from_millis(left as u64)));
         }

@@ -404,7 +404,7 @@ impl Login {
                 told.push(EventBody::Connected { connection: connection.clone() });
             }
             Change::Warn => {
-                if login.warned_at.is_none() && login.expires_at - now <= WARNING_MS {
+                if login.warned_at.is_none() && (1..=WARNING_MS).contains(&(login.expires_at - now)) {
                     login.warned_at = Some(now);
                     told.push(EventBody::Warning { expires_at: time::rfc3339(login.expires_at) });
                 }

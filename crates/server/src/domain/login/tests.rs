@@ -68,6 +68,7 @@ fn who_is_ready_at_once_has_passed_every_stage() {
 fn time_is_given_to_an_hour_and_warned_of_once() {
     let mut login = new();
     assert_eq!(login.step(&Change::Warn, TTL - WARNING_MS - 1).unwrap().1, []);
+    assert_eq!(login.step(&Change::Warn, TTL).unwrap().1, [], "nobody is warned of what is past");
     let (warned, told) = login.step(&Change::Warn, TTL - WARNING_MS).unwrap();
     assert_eq!(told, [EventBody::Warning { expires_at: time::rfc3339(TTL) }]);
     assert_eq!(warned.step(&Change::Warn, TTL - 1).unwrap().1, [], "once");

@@ -1,7 +1,7 @@
 //! A login from its opening to its end.
 
 use super::{
-    WITHIN, ask, blocking, counted, id, is_ready, look, looking, open, ready,
+    WITHIN, ask, asks_about, blocking, counted, guest, id, import, is_ready, look, looking, open, ready,
     rfb::{Closed, Viewer, changed},
     said, sandbox, server, to_the_end, until,
 };
@@ -11,7 +11,15 @@ use crate::support::{
 };
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
-use polydev_server::domain::login::{EventBody, StageName, StageState};
+use polydev_sandbox::image::HOME;
+use polydev_server::{
+    domain::{
+        login::{EventBody, StageName, StageState},
+        time,
+    },
+    store::{Store, sqlite_url},
+};
+use polydev_standin::Provider;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -191,4 +199,65 @@ async fn nobody_signs_in_for_ever() {
     .await;
     let (status, refused) = ask(&server, Method::POST, &format!("/logins/{login_id}/extend")).await;
     assert_eq!((status, &refused["error"]["code"]), (410, &json!("gone")), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_passes_while_the_server_is_down_is_kept() {
+    let (server, standin) = server("").await;
+    let (ada, bob) = (standin.account("ada"), standin.account("bob"));
+    import(&server, "claude", &ada, Provider::Claude).await;
+    // Somebody is at one desktop, and is asked something at the other.
+    let (waits, asked) = tokio::join!(ready(&server, "codex"), ready(&server, "claude"));
+    let (_, of) = ask(&server, Method::GET, &format!("/sandboxes?login_id={asked}")).await;
+    let login_file = bob.login_files(Provider::Claude).remove(".credentials.json").unwrap();
+    let at_it = guest(&server, of["items"][0]["id"].as_str().unwrap());
+    at_it.write_file(&format!("{HOME}/.claude/.credentials.json"), 0o600, &login_file).await.unwrap();
+    until(&server, &asked, asks_about(&bob)).await;
+    let before = server.sandboxes();
+    assert_eq!(before.len(), 2, "{before:?}");
+
+    let url = sqlite_url(&server.data_dir().join("polydev.db"));
+    let mut server = blocking(move || {
+        let mut server = server;
+        server.kill();
+        server
+    })
+    .await;
+    let store = Store::open(&url).await.unwrap();
+    let pass = "UPDATE auth_sessions SET expires_at = started_at + 1 WHERE completed_at IS NULL";
+    assert_eq!(sqlx::query(pass).execute(store.write()).await.unwrap().rows_affected(), 2);
+    store.close().await;
+    assert_eq!(server.sandboxes(), before, "they have outlived their server");
+    server = blocking(move || {
+        server.run();
+        server
+    })
+    .await;
+
+    for login in [&waits, &asked] {
+        let events = timeout(WITHIN, to_the_end(&server, login)).await.expect("it ends");
+        assert!(matches!(events[events.len() - 1].body, EventBody::Expired), "{events:?}");
+        let warned = events.iter().any(|event| matches!(event.body, EventBody::Warning { .. }));
+        assert!(!warned, "nobody is warned of what is past: {events:?}");
+        let past = server.request(Method::GET, &format!("/logins/{login}/events?after={}", events.len()));
+        assert_eq!(past.send().await.unwrap().status(), 204, "nothing comes after that");
+        let (_, over) = ask(&server, Method::GET, &format!("/logins/{login}")).await;
+        assert_eq!((&over["status"], &over["question"]), (&json!("expired"), &Value::Null), "{over}");
+        assert_eq!(
+            over["expires_at"],
+            time::rfc3339(time::parse_rfc3339(over["started_at"].as_str().unwrap()).unwrap() + 1)
+        );
+    }
+    let (_, connections) = ask(&server, Method::GET, "/connections").await;
+    assert_eq!(connections["items"][0]["account"], json!(ada.email()), "what was asked about is not kept");
+    let server = blocking(move || {
+        host::until(WITHIN, || {
+            server.sandboxes().is_empty() && before.iter().all(|sandbox| host::leftovers(sandbox).is_empty())
+        });
+        server
+    })
+    .await;
+    let (status, again) = open(&server, "claude").await;
+    assert_eq!(status, 201, "{again}");
+    assert!(![waits, asked].contains(&id(&again)), "{again}");
 }
