@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use polydev_sandbox::Stream;
 use std::{
+    pin::pin,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -32,6 +33,8 @@ const PIECE: usize = 32 * 1024;
 const LARGE_PIECE: usize = 128 * 1024;
 /// How many of these there are at a time, of all connections: 1 MiB.
 pub(super) static LARGE_PIECES: Semaphore = Semaphore::const_new(8);
+/// How many pieces may follow each other before it is looked whether a ping is due.
+const RUN: usize = 16;
 /// The room that waits for more of the screen: most of what it says is short.
 const LITTLE: usize = 4 * 1024;
 /// The most bytes of a message from a browser: noVNC sends 10 KiB at a time, of a clipboard.
@@ -102,9 +105,22 @@ async fn show(
                 if !matches!(read, Ok(1..)) {
                     return Some((CloseCode::Error, "the sandbox is gone"));
                 }
-                let large = if keeps_up && room.len() >= LITTLE { large.try_acquire().ok() } else { None };
-                fill(&mut room, screen, if large.is_some() { LARGE_PIECE } else { PIECE });
-                keeps_up = timeout(patience.piece, socket.show(room.freeze())).await.ok()?.ok()?;
+                if room.len() < LITTLE {
+                    keeps_up = take(socket, room.freeze(), patience).await?;
+                    continue;
+                }
+                let large = if keeps_up { large.try_acquire().ok() } else { None };
+                let most = if large.is_some() { LARGE_PIECE } else { PIECE };
+                for _ in 0..RUN {
+                    fill(&mut room, screen, most);
+                    if room.is_empty() {
+                        break;
+                    }
+                    keeps_up = take(socket, std::mem::take(&mut room).freeze(), patience).await?;
+                    if !keeps_up {
+                        break;
+                    }
+                }
             }
             _ = pings.tick() => {
                 if last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > patience.silence {
@@ -116,14 +132,24 @@ async fn show(
     }
 }
 
-/// Takes what else is there already, up to so many bytes in all. An end, or an error, is met at the next reading.
+/// Has the browser take a piece. Whether it did at once; `None`: not in time, or it is gone.
+async fn take(socket: &Socket, piece: Bytes, patience: Patience) -> Option<bool> {
+    let mut taken = pin!(socket.show(piece));
+    match taken.as_mut().now_or_never() {
+        Some(taken) => taken.ok().map(|()| true),
+        None => timeout(patience.piece, taken).await.ok()?.ok().map(|()| false),
+    }
+}
+
+/// Reads what is there already, up to so many bytes in all. An end, or an error, is met at the next reading.
 fn fill(room: &mut BytesMut, screen: &mut ReadHalf<&mut Stream>, most: usize) {
-    let mut is_full = room.len() >= LITTLE;
-    while is_full && room.len() < most {
-        room.reserve(most - room.len());
-        let before = room.len();
-        let mut rest = (&mut *room).limit(most - before);
-        is_full = matches!(screen.read_buf(&mut rest).now_or_never(), Some(Ok(1..)));
+    while room.len() < most {
+        let left = most - room.len();
+        room.reserve(left);
+        let mut rest = (&mut *room).limit(left);
+        if !matches!(screen.read_buf(&mut rest).now_or_never(), Some(Ok(1..))) {
+            return;
+        }
     }
 }
 

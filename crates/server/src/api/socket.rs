@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut, buf::Chain};
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -156,15 +156,12 @@ impl Socket {
         self.flush().await
     }
 
-    /// Says these bytes without copying them, and waits until they are taken. Tells whether they were at once.
-    pub(super) async fn show(&self, bytes: Bytes) -> Result<bool, Error> {
+    /// Says these bytes without copying them, and waits until they are taken.
+    pub(super) async fn show(&self, bytes: Bytes) -> Result<(), Error> {
         // What has begun is ended first.
         self.flush().await?;
         self.lock().get_mut().show(bytes)?;
-        match self.flush().now_or_never() {
-            Some(taken) => taken.map(|()| true),
-            None => self.flush().await.map(|()| false),
-        }
+        self.flush().await
     }
 
     /// Closes, and reads on until the other side has closed too, or does not in time: what it has sent meanwhile must
