@@ -95,7 +95,7 @@ impl Way {
 
 pub(crate) async fn measure(bench: &Bench) -> Result<Value> {
     let rounds = setting("POLYDEV_BENCH_ROUNDS", 10);
-    let bytes = setting("POLYDEV_BENCH_MB", 1000) * 1_000_000;
+    let bytes = setting("POLYDEV_BENCH_MB", 3000) * 1_000_000;
     let trips = setting("POLYDEV_BENCH_TRIPS", 1000);
     let viewers = setting("POLYDEV_BENCH_VIEWERS", 200);
     let websockify = Arc::new(Websockify::start().await?);

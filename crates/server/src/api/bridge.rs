@@ -29,10 +29,10 @@ use tokio::{
 
 /// How many bytes of the screen are sent at a time: what stands still takes it, of each connection.
 const PIECE: usize = 32 * 1024;
-/// The same where the browser keeps up: what a byte costs falls with it, most of it being to wake who reads it.
-const LARGE_PIECE: usize = 128 * 1024;
+/// The same where the browser keeps up: what a byte costs falls with it (docs/adr/0027).
+const LARGE_PIECE: usize = 256 * 1024;
 /// How many of these there are at a time, of all connections: 1 MiB.
-pub(super) static LARGE_PIECES: Semaphore = Semaphore::const_new(8);
+pub(super) static LARGE_PIECES: Semaphore = Semaphore::const_new(4);
 /// How many pieces may follow each other before it is looked whether a ping is due.
 const RUN: usize = 16;
 /// The room that waits for more of the screen: most of what it says is short.

@@ -161,7 +161,7 @@ impl Socket {
         // What has begun is ended first.
         self.flush().await?;
         self.lock().get_mut().show(bytes)?;
-        self.flush().await
+        Ok(poll_fn(|cx| self.lock().get_mut().poll_shown(cx)).await?)
     }
 
     /// Closes, and reads on until the other side has closed too, or does not in time: what it has sent meanwhile must
