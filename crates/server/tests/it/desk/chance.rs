@@ -19,6 +19,7 @@ use std::{
     fs,
     time::{Duration, Instant},
 };
+use tokio::time::{interval, timeout};
 
 /// How long a login may take to come as far as it is to, and all of it to be gone.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -178,6 +179,21 @@ async fn a_hundred_logins_that_end_anyhow_leave_nothing_and_what_is_kept_is_a_lo
     end_anyhow(&wishes, (6, 180), true).await;
 }
 
+/// Opens a login as soon as there is a place: who left it open has one until its time is over.
+async fn opens(server: &Server, ttl_s: u32) -> String {
+    let mut often = interval(Duration::from_secs(1));
+    let open = async {
+        loop {
+            often.tick().await;
+            let (_, login) = open(server, "codex").await;
+            if login["error"]["code"] != "queue_full" {
+                return id(&login);
+            }
+        }
+    };
+    timeout(WITHIN + Duration::from_secs(ttl_s.into()), open).await.expect("a place is free again")
+}
+
 /// As many logins as there are wishes, some at once, each with so many seconds, and desktops made ahead or not.
 async fn end_anyhow(wishes: &[(Stage, Deed)], (at_once, ttl_s): (usize, u32), warm: bool) {
     let (mut server, standin) = server(&format!("[login]\nttl_s = {ttl_s}\n")).await;
@@ -203,7 +219,7 @@ async fn end_anyhow(wishes: &[(Stage, Deed)], (at_once, ttl_s): (usize, u32), wa
             .await;
             server = again;
             server.key = key.clone();
-            let login = id(&open(&server, "codex").await.1);
+            let login = opens(&server, ttl_s).await;
             some.push(One { key, account: format!("a{n}"), login, stage: *stage, deed: *deed });
         }
         for one in &some {
